@@ -1,0 +1,63 @@
+# The verbs of this repository. Everything they make stays inside the checkout: .venv, .venv-bench, .cache.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+PY := .venv/bin/python
+BENCH_PY := .venv-bench/bin/python
+
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PYTHONDONTWRITEBYTECODE :=
+export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
+
+.PHONY: help install test lint types imports fix demo bench docs lock postgres clean
+
+help:  ## these lines
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+install: .venv/.stamp  ## the environment in .venv, from requirements.lock
+
+.venv/.stamp: pyproject.toml requirements.lock scripts/venv.sh
+	scripts/venv.sh .venv requirements.lock
+	touch $@
+
+.venv-bench/.stamp: pyproject.toml requirements-bench.lock scripts/venv.sh
+	scripts/venv.sh .venv-bench requirements-bench.lock
+	touch $@
+
+test: lint types imports postgres  ## lint, types, import contracts, every test
+	$(PY) -m pytest -q $(ARGS)
+
+lint: install  ## ruff
+	.venv/bin/ruff check .
+
+types: install  ## mypy, strict
+	$(PY) -m mypy
+
+imports: install  ## the floors of the house: import-linter
+	.venv/bin/lint-imports --cache-dir .cache/imports
+
+fix: install  ## let ruff repair what it can
+	.venv/bin/ruff check --fix .
+
+postgres:  ## see to it that PostgreSQL's server binaries are here
+	scripts/postgres.sh
+
+demo: install  ## the incident, with the gateway and without
+	scripts/demo.sh
+
+bench: .venv-bench/.stamp postgres  ## measure Interlock, and what it is compared with, in .venv-bench
+	$(BENCH_PY) -m benchmarks $(ARGS)
+
+docs: install  ## write the generated pages of docs/ anew
+	$(PY) -m scripts.docs $(ARGS)
+
+lock:  ## resolve the dependencies anew into requirements*.lock
+	scripts/lock.sh
+
+clean:  ## remove everything that these verbs made
+	rm -rf .venv .venv-bench .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
