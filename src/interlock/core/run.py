@@ -1,0 +1,181 @@
+"""One job of an agent, its latch and its report.
+
+Not its budgets, which are accounts. Law: a stop is a latch. Once a run has a stop reason it keeps it, and nothing of
+the run is performed any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from interlock.core.budget import Hold, Limits
+from interlock.core.verdict import StopReason
+
+
+class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run as the ledger has it. Times in microseconds."""
+
+    tenant: str
+    run_id: str
+    agent: str
+    env: str
+    opened_at: int
+    deadline: int  #: pushed out by the time that the run spends waiting for people
+    limits: Limits
+    max_denials: int
+    max_repeats: int
+    policy_version: str
+    runtime: str = ""
+    request: str = ""  #: the user's own words
+    labels: Mapping[str, str] = {}
+    requested_by: str = ""  #: on whose behalf, where the program says so
+    steps: int = 0  #: model turns begun
+    denials: int = 0
+    stop_reason: StopReason | None = None
+    stop_detail: str = ""
+    stopped_at: int | None = None
+    paused_at: int | None = None  #: since when it does nothing but wait for people
+
+    @property
+    def status(self) -> str:
+        """running, paused, completed, stopped or failed."""
+        if self.stop_reason is None:
+            return "running" if self.paused_at is None else "paused"
+        if self.stop_reason is StopReason.COMPLETED:
+            return "completed"
+        return "failed" if self.stop_reason in FAILURES else "stopped"
+
+    def stopped(self, reason: StopReason, detail: str, now: int) -> Run:
+        """The run with its latch thrown. The first reason stays."""
+        if self.stop_reason is not None:
+            return self
+        return replace(self, stop_reason=reason, stop_detail=detail, stopped_at=now, paused_at=None)
+
+    def paused(self, now: int) -> Run:
+        """The run while it waits for people; its clock stands still."""
+        return self if self.paused_at is not None or self.stop_reason is not None else replace(self, paused_at=now)
+
+    def resumed(self, now: int) -> Run:
+        """The run when it does something again: its deadline moves by the time that it waited."""
+        if self.paused_at is None:
+            return self
+        return replace(self, deadline=self.deadline + max(0, now - self.paused_at), paused_at=None)
+
+
+FAILURES = frozenset({StopReason.TOOL_ERROR, StopReason.MODEL_ERROR, StopReason.LEDGER_UNAVAILABLE})
+
+
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model turn. `ended_at` None: begun, and not heard of since; its hold stays until it ends or the run is over."""
+
+    tenant: str
+    run_id: str
+    step_id: str
+    began_at: int
+    hold: Hold
+    model: str = ""
+    ended_at: int | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: int | None = None  #: micro-dollars; None: unpriced
+
+
+class StopText(Struct, frozen=True):
+    """What to say of a stop, and to whom."""
+
+    model: str
+    user: str
+    operator: str
+
+
+STOP_TEXTS: dict[StopReason, StopText] = {
+    StopReason.COMPLETED: StopText(
+        "The run is complete. Do nothing more.",
+        "The work is done.",
+        "The agent finished and the run was closed.",
+    ),
+    StopReason.MAX_STEPS: StopText(
+        "No steps are left. Give your final answer from what you have; call no more tools.",
+        "The assistant stopped because it needed more steps than it is allowed. What it did so far is kept.",
+        "The run used all its model turns (max_steps). Raise the budget, top up, or look for an agent that does not converge.",
+    ),
+    StopReason.MAX_TOOL_CALLS: StopText(
+        "No tool calls are left. Give your final answer from what you have.",
+        "The assistant stopped because it needed more actions than it is allowed. What it did so far is kept.",
+        "The run used all its tool calls (max_tool_calls). Raise the budget, top up, or look at what it repeated.",
+    ),
+    StopReason.MAX_SECONDS: StopText(
+        "The time is up. Call no more tools.",
+        "The assistant stopped because it took too long. What it did so far is kept.",
+        "The run passed its deadline (max_seconds). Time spent waiting for people is not counted.",
+    ),
+    StopReason.MAX_USD: StopText(
+        "The money for this run is spent. Call no more tools.",
+        "The assistant stopped because its budget is used up.",
+        "A budget in USD is used up, or too little is left for the worst case of the next step (max_usd).",
+    ),
+    StopReason.MAX_TOKENS: StopText(
+        "The tokens for this run are spent. Call no more tools.",
+        "The assistant stopped because its budget is used up.",
+        "A budget of tokens is used up (max_tokens).",
+    ),
+    StopReason.MAX_DENIALS: StopText(
+        "Too many of your calls were refused. Call no more tools; say what you could not do.",
+        "The assistant stopped because it kept asking for actions that it is not allowed to take.",
+        "The run was denied max_denials times. The reasons are in the audit: a missing grant, or an agent led astray.",
+    ),
+    StopReason.LOOP_DETECTED: StopText(
+        "You have made this same call too often. Call no more tools; answer from what you have.",
+        "The assistant stopped because it was repeating itself.",
+        "The same tool was called with the same arguments more than max_repeats times.",
+    ),
+    StopReason.POLICY_STOP: StopText(
+        "This run was stopped by policy. Call no more tools.",
+        "The assistant was stopped because it tried something that is not allowed.",
+        "A rule of the policy says stop.",
+    ),
+    StopReason.KILLED: StopText(
+        "This run was stopped by an operator. Call no more tools.",
+        "The assistant was stopped by its operators.",
+        "A kill switch holds, or held, for this run. Release does not revive a run that was stopped: open a new one.",
+    ),
+    StopReason.APPROVAL_REJECTED: StopText(
+        "A person refused this action. Call no more tools.",
+        "The assistant stopped because a person refused an action that it needed.",
+        "An approval was rejected, and approvals.on_reject is stop.",
+    ),
+    StopReason.APPROVAL_EXPIRED: StopText(
+        "Nobody approved this action in time. Call no more tools.",
+        "The assistant stopped because an action that it needed was not approved in time.",
+        "An approval expired, and approvals.on_reject is stop.",
+    ),
+    StopReason.UNPRICED: StopText(
+        "The cost of this run cannot be told. Call no more tools.",
+        "The assistant was stopped because its cost could not be determined.",
+        "A budget in USD is in force, and a model turn has no known price or came without usage. "
+        "Name the model's price under prices:, or switch usage reporting on.",
+    ),
+    StopReason.TOOL_ERROR: StopText(
+        "A tool failed and the run was ended.",
+        "The assistant stopped because of a technical problem.",
+        "The loop gave up over a tool; see the failed or unknown calls of the run.",
+    ),
+    StopReason.MODEL_ERROR: StopText(
+        "The model failed and the run was ended.",
+        "The assistant stopped because of a technical problem.",
+        "The loop gave up over the model; see the run's detail.",
+    ),
+    StopReason.CANCELLED: StopText(
+        "The run was cancelled. Call no more tools.",
+        "The assistant was cancelled.",
+        "The program or a person cancelled the run.",
+    ),
+    StopReason.LEDGER_UNAVAILABLE: StopText(
+        "The record of this run cannot be written, so nothing more is done. Call no more tools.",
+        "The assistant stopped because of a technical problem.",
+        "The ledger could not commit. Nothing is performed without it; see operations, 'the ledger is gone'.",
+    ),
+}
