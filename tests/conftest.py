@@ -1,0 +1,22 @@
+"""Fixtures for every test: a PostgreSQL server of our own, started when the first test asks for it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A private server for the whole session. Fails, and does not skip, where there are no binaries."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh database for one test; dropped after it, whoever is still connected."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
