@@ -60,5 +60,5 @@ PY
   cp "$work/lock" "$file"
 }
 
-lock requirements.lock otel dev
-lock requirements-bench.lock otel bench
+lock requirements.lock build otel dev
+lock requirements-bench.lock build otel bench

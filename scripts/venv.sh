@@ -20,9 +20,14 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-# An environment of another Python, or one that moved with its folder, is made anew; packages no longer locked go with it.
-rm -rf "$directory"
-"$python" -m venv "$directory"
+version() { "$1" -c 'import sys; print(sys.version)' 2>/dev/null; }
+
+# Kept where it is of this Python and has not moved with its folder, so that whoever works in it is not disturbed.
+if [ "$(version "$directory/bin/python")" != "$(version "$python")" ] ||
+  ! head -n 1 "$directory/bin/pip" 2>/dev/null | grep -qF "$PWD/$directory/bin/python"; then
+  rm -rf "$directory"
+  "$python" -m venv "$directory"
+fi
 pip=("$directory/bin/python" -m pip install --quiet)
 "${pip[@]}" --no-deps -r "$lock"
 "${pip[@]}" --no-deps --no-build-isolation --editable .
