@@ -59,5 +59,5 @@ lock:  ## resolve the dependencies anew into requirements*.lock
 	scripts/lock.sh
 
 clean:  ## remove everything that these verbs made
-	rm -rf .venv .venv-bench .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-bench .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
