@@ -1,6 +1,6 @@
 """The audit log as data: entries, each bound to the one before it.
 
-Not the writer's transaction, and not a store: the verifier is not the writer, and this module imports neither. Law: an
+Not the writer's transaction, not a store, and not the verifier, which is `verify.py`. Law: an
 entry's hash is SHA-256 over its canonical bytes, which hold every attested field and the hash of the entry before it;
 there is one chain for each tenant, numbered from 1 without gaps.
 """
@@ -54,7 +54,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: int  #: microseconds
     kind: Kind
     prev: str = ""  #: hash of the entry before
-    v: int = VERSION
+    v: int = 1  #: a default is not written, so an entry without it is of version 1 for ever; `seal` sets it
     run_id: str = ""
     step_id: str = ""
     call_id: str = ""
@@ -97,13 +97,14 @@ class Sealed(Struct, frozen=True):
     hash: str
 
 
-_encoder = msgspec.json.Encoder(order="sorted")
+encode = msgspec.json.Encoder(order="sorted").encode  #: the canonical bytes of an entry
+decode = msgspec.json.Decoder(Entry).decode  #: an entry from its bytes; what it lets pass, `verify.py` does not
 
 
 def seal(entry: Entry, head: Head) -> tuple[Sealed, Head]:
     """Bind an entry to the tip of its chain. Gives what to store, and the new tip."""
     seq = head.seq + 1
-    body = _encoder.encode(msgspec.structs.replace(entry, seq=seq, prev=head.hash))
+    body = encode(msgspec.structs.replace(entry, seq=seq, prev=head.hash, v=VERSION))
     digest = hash_of(body)
     return Sealed(entry.tenant, seq, body, digest), Head(seq, digest)
 
