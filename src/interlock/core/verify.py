@@ -123,6 +123,11 @@ class Verifier:
             self.problem = self._beyond(self._anchor)
         return self.problem
 
+    @property
+    def wants_more(self) -> bool:
+        """True where one entry more would sharpen the problem."""
+        return self._stray is not None
+
     def result(self, remarks: tuple[str, ...] = ()) -> Verification:
         """What was found."""
         if self._went_back:
