@@ -1,0 +1,137 @@
+"""The values that a config is made of.
+
+Not how a file spells them (`config_file.py`). Law: times are microseconds, money is micro-dollars, and a secret is a
+reference to where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from interlock.core.budget import Limits, Window
+from interlock.core.call import Cost, Dedupe, Effect, Risk, Role
+
+
+class RunBudget(Struct, frozen=True, kw_only=True):
+    """What one run may use."""
+
+    limits: Limits
+    max_seconds: int  #: microseconds
+    max_denials: int
+    max_repeats: int
+
+
+class Quota(Struct, frozen=True):
+    """What may be used in each window of time. Of an agent and of a tool: for each tenant apart."""
+
+    scope: Literal["agent", "tenant", "tool"]
+    subject: str
+    window: Window
+    limits: Limits
+
+
+class Caps(Struct, frozen=True):
+    """Limits as one place of the config names them: of a run, by key (`max_steps`), and of windows of time."""
+
+    run: Mapping[str, int] = {}
+    windows: Mapping[Window, Limits] = {}
+
+
+DEFAULTS: Mapping[str, int | None] = {
+    "max_steps": 25,
+    "max_tool_calls": 12,
+    "max_seconds": 300_000_000,
+    "max_usd": None,
+    "max_tokens": None,
+    "max_denials": 5,
+    "max_repeats": 3,
+}
+
+
+class ToolDeclaration(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the config says of a tool, or of all tools that a glob matches. None: nothing."""
+
+    effect: Effect | None = None
+    risk: Risk | None = None
+    timeout: int | None = None
+    dedupe: Dedupe | None = None
+    idempotent: bool | None = None
+    errors_mean_failed: bool | None = None
+    cost: Cost | None = None
+    credential: str | None = None
+    arguments: Mapping[str, Role] = {}
+    trusted: bool | None = None
+    windows: Mapping[Window, Limits] = {}
+
+
+class ApprovalSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How people are asked. `on_reject` holds for silence too."""
+
+    quorum: int = 1
+    expires: int = 3_600_000_000
+    on_reject: Literal["deny", "stop"] = "deny"
+    webhook_url: str | None = None
+    webhook_secret: str | None = None  #: `env:NAME` or `file:PATH`
+    required_for: tuple[str, ...] = ()
+
+
+class Upstream(Struct, frozen=True, kw_only=True):
+    """An MCP server: a program to start, or a URL."""
+
+    name: str
+    command: tuple[str, ...] | None = None
+    url: str | None = None
+    credential: str | None = None
+    env: Mapping[str, str] = {}
+    cwd: str | None = None
+    timeout: int = 30_000_000
+
+    def __repr__(self) -> str:  # its env may hold a secret
+        return f"Upstream({self.name!r}, command={self.command!r}, url={self.url!r})"
+
+
+class LoggingSettings(Struct, frozen=True):
+    """What is logged."""
+
+    tool_calls: bool = True
+    stop_reasons: bool = True
+
+
+class Price(Struct, frozen=True):
+    """Micro-dollars for a million tokens."""
+
+    input: int
+    output: int
+    cached: int | None = None  #: None: as `input`
+
+
+class AuditSettings(Struct, frozen=True):
+    """Where signed checkpoints go and what they are signed with, as written: relative to `Config.base`."""
+
+    checkpoints: str | None = None
+    key: str | None = None
+    every: int = 100
+
+
+class TelemetrySettings(Struct, frozen=True):
+    """Whether spans are made, where the extra is installed."""
+
+    traces: bool = True
+
+
+class SizeLimits(Struct, frozen=True):
+    """The most that goes through one call."""
+
+    argument_bytes: int = 262_144
+    argument_depth: int = 32
+    result_bytes: int = 1_048_576
+
+
+class Architecture(Struct, frozen=True):
+    """Who owns what. Said for people; nothing depends on it."""
+
+    tool_gateway: str = "owned"
+    runtime: str = "managed_or_custom"

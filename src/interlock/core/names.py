@@ -1,0 +1,29 @@
+"""What may be a name: of a tenant, an agent, an env, a runtime, a tool.
+
+Not whether anything is called so. Law: a name can be shown to a person, stored by every store and written into the
+audit as it is; no name can pass for the chain of the whole system.
+"""
+
+from __future__ import annotations
+
+from interlock.core.audit import SYSTEM
+
+MAX_LENGTH = 200
+
+
+def problem_of_name(name: object, what: str = "name") -> str | None:
+    """Why this cannot be the name of a `what`, or None where it can. The words do not repeat the name."""
+    if not isinstance(name, str):
+        return f"{what} must be text, not {type(name).__name__}"
+    if not name:
+        return f"{what} must not be empty"
+    if len(name) > MAX_LENGTH:
+        return f"{what} must have at most {MAX_LENGTH} characters, it has {len(name)}"
+    # also refuses lone surrogates, which no store can encode, and marks that turn text around before a person's eyes
+    if not name.isprintable():
+        return f"{what} must not hold control characters or invisible ones"
+    if name != name.strip():
+        return f"{what} must not begin or end with a space"
+    if what == "tenant" and name == SYSTEM:
+        return f"{what} must not be {SYSTEM!r}, which stands for the whole system"
+    return None
