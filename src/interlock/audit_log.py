@@ -28,6 +28,7 @@ FORMAT = 1
 MAX_LINE = 16 * 1_048_576  #: of an export; an entry holds 256 KiB of arguments at most
 _BEFORE, _BETWEEN, _AFTER = b'{"hash":"', b'","body":', b"}\n"
 _BODY = len(_BEFORE) + 64 + len(_BETWEEN)
+_TIP = "the last line of the export"
 _CHAIN_ALONE = "no checkpoint was compared: a cut-off end, or a log chained anew from an edit, would not be seen"
 
 
@@ -74,6 +75,12 @@ class AuditLog:
 
         `since`: a head that is trusted, or the text of a checkpoint's note; then only what came after it is read.
         """
+        try:
+            return self._verify(tenant, since)
+        except OSError as error:
+            raise ConfigError(f"the checkpoints in {error.filename} cannot be read: {error.strerror}") from error
+
+    def _verify(self, tenant: str, since: Head | str | None) -> Verification:
         seen = _Seen(tenant, self._notary.key.public_keys() if self._notary is not None else ())
         end = self._notary.sink.size() if self._notary is not None else 0  # before the head: no note of the future
         head = self._store.load(HeadKey(tenant)) or Head()
@@ -163,18 +170,19 @@ def _fold(verifier: Verifier, lines: Iterable[bytes]) -> None:
             verifier.problem = Problem(seq, "inserted: a line stands behind the last one")
         elif line.startswith(_BEFORE) and line.endswith(_AFTER) and line[_BODY - len(_BETWEEN) : _BODY] == _BETWEEN:
             verifier.feed_bytes(line[_BODY : -len(_AFTER)], line[len(_BEFORE) : len(_BEFORE) + 64].decode("latin-1"))
-        elif verifier.problem is None and (last := _tip(line)) is None:
+        elif (last := _tip(line)) is None and verifier.problem is None:
             verifier.problem = Problem(seq, _unreadable(line))
         if verifier.problem is not None and not verifier.wants_more:
             return
-    if verifier.finish() is not None:
+    tip = Head(last.entries, last.hash) if last is not None else None
+    if verifier.finish(tip, _TIP) is not None:
         return
-    if last is None:
+    if tip is None:
         verifier.problem = Problem(verifier.head.seq + 1, "truncated: the export has no last line")
-    elif Head(last.entries, last.hash) != verifier.head:
-        what = "truncated" if last.entries > verifier.head.seq else "edited"
-        reason = f"{what}: the entries end at {verifier.head.seq}, but the last line of the export names {last.entries}"
-        verifier.problem = Problem(min(last.entries, verifier.head.seq) + 1, reason)
+    elif tip != verifier.head:
+        what = "truncated" if tip.seq > verifier.head.seq else "edited"
+        reason = f"{what}: the entries end at {verifier.head.seq}, but {_TIP} names {tip.seq} {tip.hash[:16]}"
+        verifier.problem = Problem(min(tip.seq, verifier.head.seq + 1), reason)
 
 
 class _Seen:

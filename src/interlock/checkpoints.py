@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from interlock.core.audit import Head
-from interlock.errors import InterlockError, Refused
+from interlock.errors import ConfigError, InterlockError, Refused
 from interlock.notes import Checkpoint, KeyFile, Note, NoteError, parse_checkpoint, parse_note
 from interlock.ports import Clock, HeadKey, Store
 
@@ -226,13 +226,16 @@ class Notary:
 
     def checkpoint(self, tenant: str) -> str:
         """Sign the tip of a tenant's chain now. Gives the note. Raises Refused, ConfigError, LedgerUnavailable."""
-        with self.sink.turn() as turn:
-            head = self._store.load(HeadKey(tenant))
-            if head is None or not head.seq:
-                raise Refused(f"tenant {tenant!r} has no audit entries, so there is nothing to sign")
-            if (why := _contradiction(tenant, turn.last(tenant), head)) is not None:
-                raise Refused(why)
-            return self._sign(turn, tenant, head)
+        try:
+            with self.sink.turn() as turn:
+                head = self._store.load(HeadKey(tenant))
+                if head is None or not head.seq:
+                    raise Refused(f"tenant {tenant!r} has no audit entries, so there is nothing to sign")
+                if (why := _contradiction(tenant, turn.last(tenant), head)) is not None:
+                    raise Refused(why)
+                return self._sign(turn, tenant, head)
+        except OSError as error:
+            raise ConfigError(f"the checkpoints in {self.sink.path} cannot be written: {error.strerror}") from error
 
     def sweep(self, tenants: Iterable[str], every: int = 1) -> tuple[set[str], dict[str, str]]:
         """Sign the tips that have moved on by so many entries. Gives the tenants that are still due, and those whose

@@ -110,15 +110,12 @@ class Verifier:
         """Weigh the next entry of a file, which has no columns beside the body."""
         return self.feed(Sealed(self.tenant, self.head.seq + 1, body, digest))
 
-    def finish(self, stored: Head | None = None) -> Problem | None:
-        """There are no more entries. `stored` is the ledger's head, read after them."""
-        if self.problem is None and stored is not None and stored.seq < self.head.seq:
-            self.problem = Problem(
-                stored.seq + 1,
-                f"entries stand behind the ledger's head, which names {stored.seq}: inserted, or the head was edited",
-            )
+    def finish(self, stored: Head | None = None, what: str = "the ledger's head") -> Problem | None:
+        """There are no more entries. `stored` is the tip as it is told beside them, read after them."""
         if self._stray is not None:
-            self._look_again(None)
+            self._look_again(None, stored)
+        if self.problem is None and stored is not None and stored.seq < self.head.seq:
+            self.problem = Problem(stored.seq + 1, self._behind(stored, what))
         if self.problem is None and self._anchor is not None:
             self.problem = self._beyond(self._anchor)
         return self.problem
@@ -172,6 +169,11 @@ class Verifier:
             where = f"entries {first} to {anchor.seq}"
         return f"chained anew from an edit in {where}: {anchor.what} names another entry here"
 
+    def _behind(self, stored: Head, what: str) -> str:
+        if stored.seq < self._start.seq:
+            return f"truncated: {what} names {stored.seq}, but {self._start.seq} is trusted"
+        return f"inserted, or the head edited: the entries end at {self.head.seq}, but {what} names {stored.seq}"
+
     def _beyond(self, anchor: Anchor | Problem) -> Problem:
         if isinstance(anchor, Problem):
             return anchor
@@ -207,7 +209,7 @@ class Verifier:
         self._stray = entry, digest
         return Problem(seq, "edited: it is not bound to the entry before it")
 
-    def _look_again(self, after: Sealed | None) -> None:
+    def _look_again(self, after: Sealed | None, stored: Head | None = None) -> None:
         """Sharpen the problem by the entry behind the stray one, or by what stands where there is none."""
         if self._stray is None:
             return
@@ -218,14 +220,15 @@ class Verifier:
                 self.problem = Problem(seq, f"swapped: entry {stray.seq} stands in its place")
         elif follower is not None and follower.seq == seq and follower.prev == self.head.hash:
             self.problem = Problem(seq, "inserted: the true entry of this number stands behind it")
-        elif self._vouched(seq, digest) if follower is None else follower.prev == digest:
+        elif self._vouched(Head(seq, digest), stored) if follower is None else follower.prev == digest:
             # what follows holds the stray one to be true, so it is the one before it that has changed
             self.problem = Problem(seq - 1, f"edited, and hashed anew: entry {seq} is not bound to it")
 
-    def _vouched(self, seq: int, digest: str) -> bool:
-        while isinstance(self._anchor, Anchor) and self._anchor.seq < seq:
+    def _vouched(self, head: Head, stored: Head | None) -> bool:
+        while isinstance(self._anchor, Anchor) and self._anchor.seq < head.seq:
             self._next_anchor()
-        return isinstance(self._anchor, Anchor) and self._anchor.seq == seq and self._anchor.hash == digest
+        anchor = self._anchor
+        return stored == head or (isinstance(anchor, Anchor) and (anchor.seq, anchor.hash) == (head.seq, head.hash))
 
 
 def _read(body: bytes) -> Entry | None:
