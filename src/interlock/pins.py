@@ -125,12 +125,16 @@ def diff(pin: Pin) -> str:
     """
     if not pin.offered_digest:
         return ""
-    lines = difflib.unified_diff(_lines(pin.definition), _lines(pin.offered), "accepted", "offered", n=3, lineterm="")
-    return "\n".join(lines)
+    return _compared(_folded(pin.definition), _folded(pin.offered)) or _compared(pin.definition, pin.offered)
 
 
-def _lines(shown: Definition) -> list[str]:
-    return json.dumps(_folded(shown), indent=2, sort_keys=True, ensure_ascii=True).replace("\x7f", "\\u007f").split("\n")
+def _compared(before: Any, after: Any) -> str:
+    return "\n".join(difflib.unified_diff(_lines(before), _lines(after), "accepted", "offered", n=3, lineterm=""))
+
+
+def _lines(shown: Any) -> list[str]:
+    text = json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=True)
+    return text.replace("\x7f", "\\u007f").split("\n")
 
 
 def _folded(value: Any) -> Any:
