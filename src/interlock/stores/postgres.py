@@ -1,0 +1,299 @@
+"""The ledger in PostgreSQL, and the switch board in a table of its own.
+
+Not a rule of anything: it keeps and finds. Law: a transaction first locks the head rows of all its tenants, in order;
+whoever holds a tenant's head holds the tenant, so nothing else needs a lock and no two transactions can block each
+other for ever. Two round trips make a transaction: begin, lock and load; write and commit.
+
+READ COMMITTED on purpose: what is loaded after the lock was got is the newest that anybody has committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from interlock.core.approval import Approval, Standing
+from interlock.core.audit import GENESIS, Head, Sealed
+from interlock.core.budget import Account, AccountKey, Window
+from interlock.core.record import Record
+from interlock.core.run import Run
+from interlock.core.switch import Switch
+from interlock.errors import LedgerUnavailable
+from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
+from interlock.stores.postgres_tables import TABLES, loaded, loading, statement, writing
+from interlock.stores.wire import Rows, Statement, Step, Wire, bigint, boolean, number, text, texts
+from interlock.unit import Tx, Unit
+
+PAGE = 500  #: entries fetched at once
+ALWAYS = 2**63 - 1  #: later than any time
+
+_BEGIN = Step(statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"))
+_COMMIT = Step(statement("commit", "COMMIT"))
+_ROLLBACK = Step(statement("rollback", "ROLLBACK"))
+_LOCK = statement(
+    "lock", 'SELECT tenant, seq, hash FROM heads WHERE tenant = ANY($1::text[] COLLATE "C") ORDER BY tenant FOR UPDATE'
+)
+_MAKE_HEADS = statement(
+    "make_heads",
+    "INSERT INTO heads (tenant, seq, hash) SELECT tenant, 0, $2::text FROM unnest($1::text[]) AS t(tenant)"
+    ' ORDER BY tenant COLLATE "C" ON CONFLICT DO NOTHING',
+)
+_HEAD = statement("head", "SELECT seq, hash FROM heads WHERE tenant = $1::text AND seq > 0")
+_SAME = statement(
+    "same",
+    "SELECT body FROM calls WHERE tenant = $1::text AND run_id = $2::text AND fingerprint = $3::text"
+    " ORDER BY asked_at, key",
+)
+_SAME_IN_TENANT = statement(
+    "same_in_tenant",
+    "SELECT body FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
+    " AND asked_at >= $3::bigint ORDER BY asked_at, key",
+)
+_CALLS_OF = statement(
+    "calls_of", "SELECT body FROM calls WHERE tenant = $1::text AND run_id = $2::text ORDER BY asked_at, key"
+)
+_RUNS = statement(
+    "runs", "SELECT body FROM runs WHERE opened_at < $1::bigint ORDER BY opened_at DESC, run_id LIMIT $2::bigint"
+)
+_RUNS_OF = statement(
+    "runs_of",
+    "SELECT body FROM runs WHERE opened_at < $1::bigint AND tenant = $3::text"
+    " ORDER BY opened_at DESC, run_id LIMIT $2::bigint",
+)
+_APPROVAL = statement("approval", "SELECT body FROM approvals WHERE approval_id = $1::text")
+_LAPSED = statement(
+    "lapsed", "SELECT body FROM calls WHERE lease_until < $1::bigint ORDER BY lease_until LIMIT $2::bigint"
+)
+_ACCOUNTS = statement(
+    "accounts",
+    "SELECT scope, subject, win, start, body FROM accounts WHERE tenant = $1::text AND start >= $2::bigint"
+    " ORDER BY scope, subject, win, start",
+)
+_PINS = statement("pins", "SELECT body FROM pins ORDER BY tool, tenant")
+_TENANTS = statement("tenants", "SELECT tenant FROM heads WHERE seq > 0 ORDER BY tenant")
+_ENTRIES = statement(
+    "entries",
+    "SELECT seq, hash, body FROM audit WHERE tenant = $1::text AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint",
+)
+_ACTIVE = statement("active", "SELECT body FROM switches WHERE active ORDER BY at, switch_id")
+_HISTORY = statement("history", "SELECT body FROM switches ORDER BY at, switch_id")
+_PUT = statement(
+    "put",
+    "INSERT INTO switches (switch_id, at, active, body) VALUES ($1::text, $2::bigint, $3::boolean, $4::text)"
+    " ON CONFLICT (switch_id) DO UPDATE SET at = excluded.at, active = excluded.active, body = excluded.body",
+)
+
+_encode = msgspec.json.Encoder().encode
+_as_switch = msgspec.json.Decoder(Switch).decode
+
+
+class PostgresStore:
+    """A `ports.Store` in one PostgreSQL database. Two connections, each opened again after it broke."""
+
+    def __init__(self, url: str) -> None:
+        self._writer = Wire(url)
+        self._reader = Wire(url)
+        self._reader.migrate("postgres")
+
+    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+        """See `ports.Store`. The tenants of a unit's keys are locked; a unit that strays to another one raises."""
+        keys = list(dict.fromkeys(key for unit in units for key in unit.keys))
+        with self._writer:
+            session = _Session(self._writer, {key.tenant for key in keys})
+            try:
+                tx = Tx(session, keys)
+                values = [unit.fn(tx) for unit in units]
+                session.commit(tx)
+            except BaseException:
+                session.rollback()
+                raise
+            return values
+
+    def load(self, key: Key) -> Any | None:
+        """See `ports.Store`."""
+        if type(key) is HeadKey:
+            rows = self._ask(_HEAD, text(key.tenant))
+            return _head(*rows[0]) if rows else None
+        steps, groups = loading((key,))
+        with self._reader:
+            answers = self._reader.trip(steps, again=True)
+        return loaded(groups, answers).get(key)
+
+    def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[Run]:
+        """See `ports.Store`."""
+        values = (bigint(ALWAYS if before is None else before), bigint(limit))
+        rows = self._ask(_RUNS, *values) if tenant is None else self._ask(_RUNS_OF, *values, text(tenant))
+        return _bodies(RunKey, rows)
+
+    def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
+        """See `ports.Store`."""
+        return _bodies(CallKey, self._ask(_CALLS_OF, text(tenant), text(run_id)))
+
+    def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
+        """See `ports.Store`."""
+        given = [(column, value) for column, value in (("tenant", tenant), ("standing", standing)) if value is not None]
+        where = " AND ".join(f"{column} = ${place}::text" for place, (column, _) in enumerate(given, 1)) or "true"
+        named = "_".join(["approvals", *(column for column, _ in given)])
+        query = statement(named, f"SELECT body FROM approvals WHERE {where} ORDER BY asked_at, approval_id")
+        return _bodies(ApprovalKey, self._ask(query, *(text(value) for _, value in given)))
+
+    def find_approval(self, approval_id: str) -> Approval | None:
+        """See `ports.Store`."""
+        found = _bodies(ApprovalKey, self._ask(_APPROVAL, text(approval_id)))
+        return found[0] if found else None
+
+    def lapsed(self, now: int, limit: int = 100) -> Sequence[Record]:
+        """See `ports.Store`."""
+        return _bodies(CallKey, self._ask(_LAPSED, bigint(now), bigint(limit)))
+
+    def accounts(self, tenant: str, since: int = 0) -> Iterable[tuple[AccountKey, Account]]:
+        """See `ports.Store`."""
+        decode = TABLES[AccountKey].decode
+        return [
+            (AccountKey(tenant, _str(scope), _str(subject), Window(_str(window)), number(start)), decode(body))
+            for scope, subject, window, start, body in self._ask(_ACCOUNTS, text(tenant), bigint(since))
+        ]
+
+    def pins(self) -> Sequence[Pin]:
+        """See `ports.Store`."""
+        return [TABLES[PinKey].decode(body) for (body,) in self._ask(_PINS)]
+
+    def tenants(self) -> Sequence[str]:
+        """See `ports.Store`."""
+        return [_str(tenant) for (tenant,) in self._ask(_TENANTS)]
+
+    def entries(self, tenant: str, after: int = 0, limit: int | None = None) -> Iterator[Sealed]:
+        """See `ports.Store`. Page by page; a log that only grows needs no snapshot."""
+        left = ALWAYS if limit is None else limit
+        while left > 0:
+            size = min(PAGE, left)
+            rows = self._ask(_ENTRIES, text(tenant), bigint(after), bigint(size))
+            for seq, digest, body in rows:
+                after = number(seq)
+                yield Sealed(tenant, after, body or b"", _str(digest))
+            if len(rows) < size:
+                return
+            left -= size
+
+    def close(self) -> None:
+        """See `ports.Store`."""
+        self._writer.close()
+        self._reader.close()
+
+    def _ask(self, query: Statement, *values: bytes) -> Rows:
+        with self._reader:
+            return self._reader.trip([Step(query, values)], again=True)[0]
+
+
+class PostgresSwitchBoard:
+    """A `ports.SwitchBoard` on a connection and a table of its own, which no ledger transaction touches."""
+
+    def __init__(self, url: str) -> None:
+        self._wire = Wire(url)
+        self._wire.migrate("postgres")
+
+    def active(self) -> tuple[Switch, ...]:
+        """See `ports.SwitchBoard`. One statement, one round trip."""
+        return self._read(_ACTIVE)
+
+    def history(self) -> tuple[Switch, ...]:
+        """See `ports.SwitchBoard`."""
+        return self._read(_HISTORY)
+
+    def put(self, switch: Switch) -> None:
+        """See `ports.SwitchBoard`."""
+        values = (text(switch.switch_id), bigint(switch.at), boolean(switch.active), _encode(switch))
+        with self._wire:
+            self._wire.trip([Step(_PUT, values)], again=True)
+
+    def close(self) -> None:
+        """See `ports.SwitchBoard`."""
+        self._wire.close()
+
+    def _read(self, query: Statement) -> tuple[Switch, ...]:
+        with self._wire:
+            rows = self._wire.trip([Step(query)], again=True)[0]
+        return tuple([_as_switch(body or b"") for (body,) in rows])
+
+
+class _Session:
+    """A `ports.Session`: one transaction, begun by its first load."""
+
+    def __init__(self, wire: Wire, tenants: set[str]) -> None:
+        self._wire = wire
+        self._tenants = tenants
+        self._heads: dict[str, Head | None] = {}  #: the tips of the tenants that are locked
+        self._open = False
+
+    def load(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
+        self._hold(*(key.tenant for key in keys))
+        steps, groups = loading(keys)
+        answers = self._wire.trip(steps) if self._open else self._begin(steps)
+        found = loaded(groups, answers)
+        found.update((key, head) for key in keys if type(key) is HeadKey and (head := self._heads[key.tenant]))
+        return found
+
+    def same(self, tenant: str, run_id: str, fingerprint: str) -> Sequence[Record]:
+        return self._records(tenant, _SAME, text(run_id), text(fingerprint))
+
+    def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> Sequence[Record]:
+        return self._records(tenant, _SAME_IN_TENANT, text(fingerprint), bigint(since))
+
+    def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
+        return self._records(tenant, _CALLS_OF, text(run_id))
+
+    def commit(self, tx: Tx) -> None:
+        """Write what was gathered, and commit, in one round trip."""
+        if not self._open:
+            self._hold(*(key.tenant for key in tx.written))  # nothing is locked, so nothing may be written
+            return
+        self._hold(*(key.tenant for key in tx.written), *(each.tenant for each in tx.sealed))
+        steps = writing(tx.written, tx.sealed)
+        self._wire.trip([*steps, _COMMIT], commits=bool(steps))
+        self._open = False
+
+    def rollback(self) -> None:
+        """Undo everything. Never raises: a connection that cannot is thrown away, and the server rolls it back."""
+        if self._open:
+            self._open = False
+            try:
+                self._wire.trip([_ROLLBACK])
+            except LedgerUnavailable:
+                pass
+
+    def _records(self, tenant: str, query: Statement, *values: bytes) -> list[Record]:
+        self._hold(tenant)
+        return _bodies(CallKey, self._wire.trip([Step(query, (text(tenant), *values))])[0])
+
+    def _begin(self, steps: Sequence[Step]) -> list[Rows]:
+        """Begin, lock and load. A tenant that has no head yet is given one first, in a transaction of its own: made
+        in this one, it would be locked out of order."""
+        lock = Step(_LOCK, (texts(sorted(self._tenants)),))
+        while True:
+            self._open = True
+            _, heads, *answers = self._wire.trip([_BEGIN, lock, *steps], again=True)
+            if len(heads) == len(self._tenants):
+                self._heads = {_str(tenant): _head(seq, digest) for tenant, seq, digest in heads}
+                return answers
+            self._wire.trip([_ROLLBACK, Step(_MAKE_HEADS, (lock.values[0], text(GENESIS)))])
+
+    def _hold(self, *tenants: str) -> None:
+        if not self._tenants.issuperset(tenants):
+            stray = sorted(set(tenants) - self._tenants)
+            raise ValueError(f"a unit touches tenants {stray} and names no key of them, so they are not locked")
+
+
+def _bodies(kind: type, rows: Rows) -> list[Any]:
+    decode = TABLES[kind].decode
+    return [decode(body) for (body,) in rows]
+
+
+def _head(seq: bytes | None, digest: bytes | None) -> Head | None:
+    """A tip; None for a chain that has no entry yet: its row is only a lock."""
+    return Head(number(seq), _str(digest)) if number(seq) else None
+
+
+def _str(value: bytes | None) -> str:
+    return (value or b"").decode()
