@@ -261,7 +261,7 @@ def _tenant(line: bytes) -> str | None:
 def _tip(line: bytes) -> _Last | None:
     try:
         last = msgspec.json.decode(line, type=_Last)
-        return last if encode(last) + b"\n" == line else None
+        return last if last.entries >= 0 and encode(last) + b"\n" == line else None
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
