@@ -134,14 +134,15 @@ def over_http(port):
     app = sdk_server().streamable_http_app()
 
     async def guarded(scope, receive, send):
-        """The door: FOLDER/door names an HTTP status, or where to send people instead."""
+        """The door: FOLDER/door names an HTTP status, or where to send people instead, or `cut` to break off."""
         door = FOLDER / "door"
         if scope["type"] != "http" or not door.exists():
             await app(scope, receive, send)
             return
         said = door.read_text()
-        status = 307 if said.startswith("http") else int(said)
-        headers = [(b"location", said.encode())] if status == 307 else []
+        headers = {"http": [(b"location", said.encode())], "cut": [(b"content-length", b"1000")]}.get(said[:4], [])
+        status = {"http": 307, "cut": 200}.get(said[:4]) or int(said)
+        headers.append((b"content-type", b"application/json"))
         tell("door", status=status)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"go away"})

@@ -491,15 +491,18 @@ def test_over_http_cancelling_reaches_the_server(world: World, port: int) -> Non
     until(lambda: events(world.folder, "cancelled"))
 
 
-def test_over_http_one_failing_request_does_not_cost_the_others(world: World, port: int) -> None:
+@pytest.mark.parametrize(("door", "error"), [("500", UpstreamError), ("cut", ReplyLost), ("401", NotDone)])
+def test_over_http_one_failing_request_does_not_cost_the_others(
+    world: World, port: int, door: str, error: type[Exception]
+) -> None:
     world.serve(port)
     tools = tools_of(world.http(port))
 
     async def both() -> Any:
         slow = asyncio.ensure_future(tools["slow"].perform(invocation()))
         await asyncio.to_thread(until, lambda: events(world.folder, "call"))
-        (world.folder / "door").write_text("500")
-        with pytest.raises(UpstreamError):
+        (world.folder / "door").write_text(door)
+        with pytest.raises(error):
             await tools["echo"].perform(invocation(text="x"))
         (world.folder / "door").unlink()
         (world.folder / "release").touch()

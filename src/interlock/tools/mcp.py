@@ -463,6 +463,7 @@ class _Connection:
                 anyio.create_task_group() as group,
             ):
                 await self._list(client)
+                self._must_live()
                 opening.deadline = math.inf
                 self.client, self.health = client, Health(State.READY, upstream.clock.now())
                 self._ready.set()
@@ -482,8 +483,7 @@ class _Connection:
             with anyio.move_on_after(REFRESH_SECONDS):
                 await self._look.wait()
             self._look.clear()
-            if self._why:
-                raise ConnectionError(self._why)
+            self._must_live()
             try:
                 with anyio.fail_after(LIST_SECONDS):
                     await self._list(client)
@@ -533,8 +533,14 @@ class _Connection:
             await self.upstream.tell(list(tools.values()))
         self.tools = tools
 
+    def _must_live(self) -> None:
+        if self._why:
+            raise ConnectionError(self._why)
+
     def _ended(self, why: str) -> None:
-        self._why = why
+        """The child is gone. Said before the calls that are out hear of it, so that a new one waits for the next."""
+        self._why, self.client = why, None
+        self._ready.clear()
         self.look()
 
     def _lost(self, error: BaseException) -> None:
