@@ -71,7 +71,7 @@ _UNDECLARED = re.compile(r"undeclared reference to '([^']*)' \(in container ''\)
 
 
 def _explained(message: str) -> str:
-    """The compiler's message for people: without its codes, with a nearest name, with its caret under the expression."""
+    """The compiler's message for people: without its codes, with a nearest name, its caret under the expression."""
     message = re.sub(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$", "", message.strip())
     message = re.sub(r" expecting \{[^\n]*\}", "", message)
     message = _PLACE.sub(lambda found: f"{_line(found[1])}column {found[2]}: ", message)
@@ -106,9 +106,7 @@ def reads(expression: str) -> tuple[frozenset[str], frozenset[str]]:
 
     `has(args.x)` and `"x" in args` ask; anything read beside such a question counts as asked for.
     """
-    tokens = [
-        (str(found.lastgroup), found[0]) for found in _TOKEN.finditer(expression) if found.lastgroup != "space"
-    ]
+    tokens = [(str(each.lastgroup), each[0]) for each in _TOKEN.finditer(expression) if each.lastgroup != "space"]
     plain: set[str] = set()
     asked: set[str] = set()
     for place, token in enumerate(tokens):

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "load",
+    "tool_fields",
     "ApprovalSettings",
     "Architecture",
     "AuditSettings",
@@ -90,6 +91,7 @@ class Config:
     audit: AuditSettings
     telemetry: TelemetrySettings
     limits: SizeLimits
+    lease: int  #: microseconds that the right to perform a call lasts without a sign of life
     tenants: Mapping[str, Caps]
     agents: Mapping[str, Caps]
     budgets: RunBudget = field(init=False)  #: of the top level alone; see `run_budget`
@@ -186,6 +188,15 @@ class Config:
             return exact or merged
         said = {key: value for key in exact.__struct_fields__ if (value := getattr(exact, key)) is not None}
         return replace(merged, **{**said, "arguments": {**merged.arguments, **exact.arguments}})
+
+
+def tool_fields(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords as `tools:` in a config has them (`timeout="10s"`, `errors="failed"`, `returns="trusted"`, …) → fields
+    of `core.call.Tool`, of the keywords alone that were given: `declared(tool, said=fields)`. Raises ToolError.
+    """
+    from interlock.config_build import fields_of_tool
+
+    return fields_of_tool(name, said)
 
 
 def load(source: str | Path | Mapping[str, Any] | Config) -> Config:

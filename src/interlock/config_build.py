@@ -24,8 +24,8 @@ from interlock.core.call import Cost
 from interlock.core.canonical import canonical, digest
 from interlock.core.policy import Policy, Rule
 from interlock.core.verdict import Verdict
-from interlock.errors import ConfigError
-from interlock.yaml_source import Problem, Source, plain, read
+from interlock.errors import ConfigError, ToolError
+from interlock.yaml_source import Problem, Source, plain, read, spelled
 
 
 def build(source: str | Path | Mapping[str, Any]) -> values.Config:
@@ -84,6 +84,7 @@ def _built(source: Source, base: Path, path: Path | None) -> values.Config:
         audit=values.AuditSettings(**dict(file.audit)),
         telemetry=values.TelemetrySettings(**dict(file.telemetry)),
         limits=values.SizeLimits(**dict(file.limits)),
+        lease=file.lease,
         tenants=tenants,
         agents=agents,
     )
@@ -198,6 +199,21 @@ def _declaration(entry: ToolEntry) -> values.ToolDeclaration:
         trusted=None if entry.returns is None else entry.returns == "trusted",
         windows=_caps(entry.budgets).windows,
     )
+
+
+def fields_of_tool(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """See `config.tool_fields`."""
+    given = {key: value for key, value in said.items() if value is not None}
+    if "budgets" in given:
+        raise ToolError(f"tool {name!r}: budgets stand in the config, under tools: {name}: budgets:")
+    try:
+        entry = ToolEntry.model_validate(given)
+    except ValidationError as error:
+        problems = "; ".join(f"{spelled(each.place)}: {each.text}" for each in problems_in(error, ToolEntry))
+        raise ToolError(f"tool {name!r}: {problems}") from None
+    declaration = _declaration(entry)
+    found = {key: getattr(declaration, key) for key in declaration.__struct_fields__ if key != "windows"}
+    return {key: value for key, value in found.items() if value is not None and (key != "arguments" or value)}
 
 
 def _cost(entry: CostEntry) -> Cost:

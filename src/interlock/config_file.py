@@ -35,7 +35,7 @@ def _some(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value
 
 
-def _one_of(choices: dict[str, Any]) -> BeforeValidator:
+def _one_of(choices: dict[str, Any], note: str = "") -> BeforeValidator:
     def choose(value: Any) -> Any:
         if isinstance(value, str) and value in choices:
             return choices[value]
@@ -43,7 +43,7 @@ def _one_of(choices: dict[str, Any]) -> BeforeValidator:
             return value
         near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"must be one of {', '.join(choices)}{hint}")
+        raise ValueError(f"must be one of {', '.join(choices)}{hint}{note}")
 
     return BeforeValidator(choose)
 
@@ -104,8 +104,9 @@ ARisk = Annotated[Risk, _one_of({each.value: each for each in Risk})]
 ARole = Annotated[Role, _one_of({each.value: each for each in Role})]
 _VERDICTS = {each.word: each for each in (Verdict.ALLOW, Verdict.ASK, Verdict.DENY, Verdict.STOP)}
 Then = Annotated[Verdict, _one_of(_VERDICTS)]
-#: a tier cannot grant: what nobody has declared is of medium risk too
-Restriction = Annotated[Verdict, _one_of({word: each for word, each in _VERDICTS.items() if each is not Verdict.ALLOW})]
+_RESTRICTIONS = {word: each for word, each in _VERDICTS.items() if each is not Verdict.ALLOW}
+#: because what nobody has declared is of medium risk too
+Restriction = Annotated[Verdict, _one_of(_RESTRICTIONS, "; a tier grants nothing: use allow:, or a rule with risks:")]
 
 
 def _words(value: Any) -> Any:
@@ -337,3 +338,4 @@ class File(Section):
     audit: Audit = Audit()
     telemetry: Telemetry = Telemetry()
     limits: LimitsSection = LimitsSection()
+    lease: Annotated[Duration, Field(ge=1_000_000, le=3_600_000_000)] = 30_000_000

@@ -43,6 +43,8 @@ def _translated(found: Any, model: type[BaseModel]) -> Problem:
         return Problem(place, str(context["error"]))
     if kind == "literal_error":
         return Problem(place, f"must be {context['expected']}")
+    if place == ("lease",) and kind != "value_error":
+        return Problem(place, "must be between 1s and 1h")
     if kind == "less_than_equal":
         return Problem(place, f"must be at most {context['le']}")
     if kind == "string_too_long":
@@ -109,7 +111,7 @@ def crossed(value: Any) -> Iterator[Problem]:
 
 def _rule_ids(value: Any) -> Iterator[Problem]:
     seen: dict[str, Place] = {}
-    for place, rule in _rules(value):
+    for place, rule in rules_in(value):
         name = _mapping(rule).get("id")
         if not isinstance(name, str):
             continue
@@ -122,7 +124,8 @@ def _rule_ids(value: Any) -> Iterator[Problem]:
             seen[name] = place
 
 
-def _rules(value: Any) -> Iterator[tuple[Place, Any]]:
+def rules_in(value: Any) -> Iterator[tuple[Place, Any]]:
+    """The user's own rules as they were written, with their places."""
     for index, rule in enumerate(_list(value, "policy", "rules")):
         yield ("policy", "rules", index), rule
     for tenant, entry in _mapping(value, "tenants").items():
