@@ -22,22 +22,25 @@ from interlock.core.run import Run
 from interlock.core.switch import Switch
 from interlock.errors import LedgerUnavailable
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
-from interlock.stores.postgres_tables import TABLES, loaded, loading, statement, writing
-from interlock.stores.wire import Rows, Statement, Step, Wire, bigint, boolean, number, text, texts
+from interlock.stores.postgres_memory import Guess, Memory
+from interlock.stores.postgres_tables import TABLES, loaded, loading, moving, refusing, statement, writing
+from interlock.stores.wire import Rows, Stale, Statement, Step, Wire, bigint, boolean, number, text, texts
 from interlock.unit import Tx, Unit
 
 PAGE = 500  #: entries fetched at once
+FOUND = ("IL002",)  #: how the database says that something is there which was taken for absent
 ALWAYS = 2**63 - 1  #: later than any time
 
 _BEGIN = Step(statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"))
 _COMMIT = Step(statement("commit", "COMMIT"))
 _ROLLBACK = Step(statement("rollback", "ROLLBACK"))
 _LOCK = statement(
-    "lock", 'SELECT tenant, seq, hash FROM heads WHERE tenant = ANY($1::text[] COLLATE "C") ORDER BY tenant FOR UPDATE'
+    "lock",
+    "SELECT tenant, version, seq, hash FROM heads WHERE tenant = ANY($1::text[]) ORDER BY tenant FOR UPDATE",
 )
 _MAKE_HEADS = statement(
     "make_heads",
-    "INSERT INTO heads (tenant, seq, hash) SELECT tenant, 0, $2::text FROM unnest($1::text[]) AS t(tenant)"
+    "INSERT INTO heads (tenant, seq, hash, version) SELECT tenant, 0, $2::text, 0 FROM unnest($1::text[]) AS t(tenant)"
     ' ORDER BY tenant COLLATE "C" ON CONFLICT DO NOTHING',
 )
 _HEAD = statement("head", "SELECT seq, hash FROM heads WHERE tenant = $1::text AND seq > 0")
@@ -50,6 +53,16 @@ _SAME_IN_TENANT = statement(
     "same_in_tenant",
     "SELECT body FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
     " AND asked_at >= $3::bigint ORDER BY asked_at, key",
+)
+_REFUSE_SAME = statement(
+    "refuse_same",
+    "SELECT interlock_found() FROM calls WHERE tenant = $1::text AND run_id = $2::text AND fingerprint = $3::text"
+    " LIMIT 1",
+)
+_REFUSE_SAME_IN_TENANT = statement(
+    "refuse_same_in_tenant",
+    "SELECT interlock_found() FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
+    " AND asked_at >= $3::bigint LIMIT 1",
 )
 _CALLS_OF = statement(
     "calls_of", "SELECT body FROM calls WHERE tenant = $1::text AND run_id = $2::text ORDER BY asked_at, key"
@@ -95,13 +108,19 @@ class PostgresStore:
     def __init__(self, url: str) -> None:
         self._writer = Wire(url)
         self._reader = Wire(url)
+        self._memory = Memory()
         self._reader.migrate("postgres")
 
     def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
         """See `ports.Store`. The tenants of a unit's keys are locked; a unit that strays to another one raises."""
         keys = list(dict.fromkeys(key for unit in units for key in unit.keys))
+        tenants = {key.tenant for key in keys}
         with self._writer:
-            session = _Session(self._writer, {key.tenant for key in keys})
+            if self._writer.idle() and self._memory.trusts(tenants, self._writer.generation):
+                values = self._guess(units, keys, tenants)
+                if values is not None:
+                    return values
+            session = _Session(self._writer, tenants, self._memory)
             try:
                 tx = Tx(session, keys)
                 values = [unit.fn(tx) for unit in units]
@@ -110,6 +129,36 @@ class PostgresStore:
                 session.rollback()
                 raise
             return values
+
+    def _guess(self, units: Sequence[Unit[Any]], keys: Sequence[Key], tenants: set[str]) -> list[Any] | None:
+        """The whole transaction in one round trip, on what is remembered; None where that was not good enough.
+
+        Nothing that a unit did here is believed before the database has agreed to it, an exception neither.
+        """
+        memory, guess = self._memory, Guess(self._memory, tenants)
+        try:
+            tx = Tx(guess, keys)
+            values = [unit.fn(tx) for unit in units]
+        except Exception:
+            return None
+        if not tx.written or not tenants.issuperset(key.tenant for key in tx.written):
+            return None
+        versions = {tenant: memory.version(tenant) for tenant in sorted(tenants)}
+        heads = [(name, old, tx.written.get(HeadKey(name)) or memory.head(name)) for name, old in versions.items()]
+        steps = [moving(heads), *_refusals(guess), *writing(tx.written, tx.sealed)]
+        try:
+            self._writer.trip(steps, commits=True)
+        except Stale as stale:
+            if stale.args != FOUND:
+                memory.outdated()
+                memory.drop(tenants)
+            return None
+        except BaseException:
+            memory.forget()  # it may have landed
+            raise
+        memory.proved()
+        memory.learn(versions, {tenant: version + 1 for tenant, version in versions.items()}, tx.written)
+        return values
 
     def load(self, key: Key) -> Any | None:
         """See `ports.Store`."""
@@ -219,40 +268,59 @@ class PostgresSwitchBoard:
 
 
 class _Session:
-    """A `ports.Session`: one transaction, begun by its first load."""
+    """A `ports.Session`: one transaction, begun by its first load, on what is really there."""
 
-    def __init__(self, wire: Wire, tenants: set[str]) -> None:
+    def __init__(self, wire: Wire, tenants: set[str], memory: Memory) -> None:
         self._wire = wire
         self._tenants = tenants
-        self._heads: dict[str, Head | None] = {}  #: the tips of the tenants that are locked
+        self._memory = memory
+        self._versions: dict[str, int] = {}  #: of the tenants that are locked
+        self._heads: dict[str, Head | None] = {}  #: their tips
+        self._seen: dict[Key, Any] = {}
         self._open = False
 
     def load(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
-        self._hold(*(key.tenant for key in keys))
+        self._hold(key.tenant for key in keys)
         steps, groups = loading(keys)
         answers = self._wire.trip(steps) if self._open else self._begin(steps)
         found = loaded(groups, answers)
         found.update((key, head) for key in keys if type(key) is HeadKey and (head := self._heads[key.tenant]))
+        self._seen.update(dict.fromkeys(keys) | found)
         return found
 
     def same(self, tenant: str, run_id: str, fingerprint: str) -> Sequence[Record]:
-        return self._records(tenant, _SAME, text(run_id), text(fingerprint))
+        found = self._records(tenant, _SAME, text(run_id), text(fingerprint))
+        if found:
+            self._memory.repeated.add((tenant, run_id, fingerprint))
+        return found
 
     def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> Sequence[Record]:
-        return self._records(tenant, _SAME_IN_TENANT, text(fingerprint), bigint(since))
+        found = self._records(tenant, _SAME_IN_TENANT, text(fingerprint), bigint(since))
+        if found:
+            self._memory.repeated.add((tenant, fingerprint))
+        return found
 
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
         return self._records(tenant, _CALLS_OF, text(run_id))
 
     def commit(self, tx: Tx) -> None:
         """Write what was gathered, and commit, in one round trip."""
+        self._hold(key.tenant for key in tx.written)
         if not self._open:
-            self._hold(*(key.tenant for key in tx.written))  # nothing is locked, so nothing may be written
-            return
-        self._hold(*(key.tenant for key in tx.written), *(each.tenant for each in tx.sealed))
-        steps = writing(tx.written, tx.sealed)
-        self._wire.trip([*steps, _COMMIT], commits=bool(steps))
+            return  # no key was named, so nothing was locked, read or written
+        if not tx.written:
+            self._wire.trip([_COMMIT])
+            after = self._versions
+        else:
+            heads = [
+                (name, version, tx.written.get(HeadKey(name)) or self._heads[name])
+                for name, version in sorted(self._versions.items())
+            ]
+            self._wire.trip([*writing(tx.written, tx.sealed), moving(heads), _COMMIT], commits=True)
+            after = {tenant: version + 1 for tenant, version in self._versions.items()}
         self._open = False
+        seen: dict[Key, Any] = {HeadKey(name): head for name, head in self._heads.items()}
+        self._memory.learn(self._versions, after, seen | self._seen | tx.written)
 
     def rollback(self) -> None:
         """Undo everything. Never raises: a connection that cannot is thrown away, and the server rolls it back."""
@@ -264,7 +332,7 @@ class _Session:
                 pass
 
     def _records(self, tenant: str, query: Statement, *values: bytes) -> list[Record]:
-        self._hold(tenant)
+        self._hold((tenant,))
         return _bodies(CallKey, self._wire.trip([Step(query, (text(tenant), *values))])[0])
 
     def _begin(self, steps: Sequence[Step]) -> list[Rows]:
@@ -275,14 +343,25 @@ class _Session:
             self._open = True
             _, heads, *answers = self._wire.trip([_BEGIN, lock, *steps], again=True)
             if len(heads) == len(self._tenants):
-                self._heads = {_str(tenant): _head(seq, digest) for tenant, seq, digest in heads}
-                return answers
+                break
             self._wire.trip([_ROLLBACK, Step(_MAKE_HEADS, (lock.values[0], text(GENESIS)))])
+        for tenant, version, seq, digest in heads:
+            self._versions[_str(tenant)] = number(version)
+            self._heads[_str(tenant)] = _head(seq, digest)
+        return answers
 
-    def _hold(self, *tenants: str) -> None:
-        if not self._tenants.issuperset(tenants):
-            stray = sorted(set(tenants) - self._tenants)
+    def _hold(self, tenants: Iterable[str]) -> None:
+        if not self._tenants.issuperset(touched := set(tenants)):
+            stray = sorted(touched - self._tenants)
             raise ValueError(f"a unit touches tenants {stray} and names no key of them, so they are not locked")
+
+
+def _refusals(guess: Guess) -> list[Step]:
+    """What raises IL002 where something is there that a transaction took for absent."""
+    steps = refusing(guess.absent)
+    steps += [Step(_REFUSE_SAME, tuple(map(text, asked))) for asked in guess.unlike]
+    steps += [Step(_REFUSE_SAME_IN_TENANT, (text(a), text(b), bigint(c))) for a, b, c in guess.unlike_in_tenant]
+    return steps
 
 
 def _bodies(kind: type, rows: Rows) -> list[Any]:

@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from interlock.core.approval import Approval
-from interlock.core.audit import Sealed
+from interlock.core.audit import GENESIS, Head, Sealed
 from interlock.core.budget import Account, AccountKey
 from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, StepKey
 from interlock.stores import wire
-from interlock.stores.wire import Rows, Statement, bigints, blobs, booleans, number, texts
+from interlock.stores.wire import Rows, Statement, bigint, bigints, blobs, boolean, booleans, number, texts
 
 _encode = msgspec.json.Encoder().encode
-_ENCODERS: dict[str, Any] = {"text": texts, "bigint": bigints, "boolean": booleans}
+_ONE: dict[str, Any] = {"text": str.encode, "bigint": bigint, "boolean": boolean, "bytes": bytes}
+_ENCODERS: dict[str, Any] = {"text": texts, "bigint": bigints, "boolean": booleans, "bytes": blobs}
 
 
 class Table(NamedTuple):
@@ -33,7 +34,13 @@ class Table(NamedTuple):
     beside: Any  #: value → the columns that only find rows
     extras: tuple[str, ...]  #: their types
     load: Statement
-    write: Statement
+    write: Statement  #: any number of rows
+    write_one: Statement
+    refuse: Statement  #: raises IL002 where one of the keys exists
+
+
+def statement(name: str, sql: str) -> Statement:
+    return Statement(name.encode(), sql.encode())
 
 
 def _table(name: str, kind: type, keys: str, extras: str = "", extra: Any = lambda _: ()) -> Table:
@@ -48,21 +55,19 @@ def _table(name: str, kind: type, keys: str, extras: str = "", extra: Any = lamb
         f"t.{column} = k.{column}" + (' COLLATE "C"' if kind == "text" else "") for column, kind in found_by
     )
     replaced = ", ".join(f"{column} = excluded.{column}" for column, _ in columns if column not in key_names)
-    load = (
-        f"SELECT k.place, t.body FROM unnest({wanted}) WITH ORDINALITY AS k({', '.join(key_names)}, place)"
-        f" JOIN {name} AS t ON {match}"
-    )
-    write = (
-        f"INSERT INTO {name} ({names}) SELECT * FROM unnest({given})"
-        f" ON CONFLICT ({', '.join(key_names)}) DO UPDATE SET {replaced}"
-    )
+    found = f"FROM unnest({wanted}) WITH ORDINALITY AS k({', '.join(key_names)}, place) JOIN {name} AS t ON {match}"
+    insert = f"INSERT INTO {name} ({names})"
+    one = ", ".join(f"${place}::{kind}" for place, (_, kind) in enumerate(columns, 1))
+    upsert = f"ON CONFLICT ({', '.join(key_names)}) DO UPDATE SET {replaced}"
     return Table(
         msgspec.json.Decoder(kind).decode,
         tuple(kind for _, kind in found_by),
         extra,
         tuple(kind for _, kind in beside),
-        Statement(f"load_{name}".encode(), load.encode()),
-        Statement(f"write_{name}".encode(), write.encode()),
+        statement(f"load_{name}", f"SELECT k.place, t.body {found}"),
+        statement(f"write_{name}", f"{insert} SELECT * FROM unnest({given}) {upsert}"),
+        statement(f"write_one_{name}", f"{insert} VALUES ({one}) {upsert}"),
+        statement(f"refuse_{name}", f"SELECT interlock_found() {found}"),
     )
 
 
@@ -95,21 +100,17 @@ TABLES: dict[type, Table] = {
 }
 
 
-def statement(name: str, sql: str) -> Statement:
-    return Statement(name.encode(), sql.encode())
-
-
-_MOVE_HEADS = statement(
-    "move_heads",
-    "UPDATE heads AS h SET seq = n.seq, hash = n.hash"
-    " FROM unnest($1::text[], $2::bigint[], $3::text[]) AS n(tenant, seq, hash)"
-    ' WHERE h.tenant = n.tenant COLLATE "C"',
-)
+_MOVE = statement("move", "SELECT interlock_move($1::text[], $2::bigint[], $3::bigint[], $4::text[])")
 _APPEND = statement(
     "append",
     "INSERT INTO audit (tenant, seq, hash, body)"
     " SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])",
 )
+_APPEND_ONE = statement(
+    "append_one", "INSERT INTO audit (tenant, seq, hash, body) VALUES ($1::text, $2::bigint, $3::text, $4::text)"
+)
+FEW = 2  #: so many rows are written one by one: a statement costs less than taking arrays apart
+
 
 def loading(keys: Iterable[Key]) -> tuple[list[wire.Step], list[list[Key]]]:
     """What to run to load keys, and which keys each of it loads. Heads are not among them: the lock loads them."""
@@ -134,29 +135,42 @@ def loaded(groups: Sequence[Sequence[Key]], answers: Sequence[Rows]) -> dict[Key
     return found
 
 
+def refusing(keys: Iterable[Key]) -> list[wire.Step]:
+    """What raises IL002 where one of these keys exists."""
+    return [
+        wire.Step(TABLES[type(group[0])].refuse, step.values) for step, group in zip(*loading(keys), strict=True)
+    ]
+
+
+def moving(tips: Sequence[tuple[str, int, Head | None]]) -> wire.Step:
+    """What takes heads, given as tenant, version before, and new tip, in order, to their next version."""
+    rows = [(tenant, old, tip.seq, tip.hash) if tip else (tenant, old, 0, GENESIS) for tenant, old, tip in tips]
+    return wire.Step(_MOVE, _columns(("text", "bigint", "bigint", "text"), rows))
+
+
 def writing(written: Mapping[Key, Any], sealed: Sequence[Sealed]) -> list[wire.Step]:
-    """What to run to write all that a transaction has gathered."""
-    kinds: dict[type, list[tuple[Key, Any]]] = {}
+    """What to run to write all that a transaction has gathered, the heads left out."""
+    kinds: dict[type, list[tuple[Any, ...]]] = {}
     for key, value in written.items():
-        kinds.setdefault(type(key), []).append((key, value))
-    heads = kinds.pop(HeadKey, None)
-    steps = [_writing(TABLES[kind], pairs) for kind, pairs in kinds.items()]
-    if sealed:
-        rows = [(each.tenant, each.seq, each.hash) for each in sealed]
-        columns = _columns(("text", "bigint", "text"), rows)
-        steps.append(wire.Step(_APPEND, (*columns, blobs([each.body for each in sealed]))))
-    if heads:
-        tips = [(key.tenant, head.seq, head.hash) for key, head in heads]
-        steps.append(wire.Step(_MOVE_HEADS, _columns(("text", "bigint", "text"), tips)))
-    return steps
+        kind = type(key)
+        if kind is not HeadKey:
+            row = (*key[:-1], *TABLES[kind].beside(value), _encode(value))
+            kinds.setdefault(kind, []).append(row)
+    steps: list[wire.Step] = []
+    for kind, rows in kinds.items():
+        table = TABLES[kind]
+        steps += _inserting(table.write_one, table.write, (*table.keys, *table.extras, "bytes"), rows)
+    rows = [(each.tenant, each.seq, each.hash, each.body) for each in sealed]
+    return steps + _inserting(_APPEND_ONE, _APPEND, ("text", "bigint", "text", "bytes"), rows)
 
 
-def _writing(table: Table, pairs: Sequence[tuple[Key, Any]]) -> wire.Step:
-    values = _columns(table.keys, [key for key, _ in pairs])
-    if table.extras:
-        values += _columns(table.extras, [table.beside(value) for _, value in pairs])
-    values.append(blobs([_encode(value) for _, value in pairs]))
-    return wire.Step(table.write, values)
+def _inserting(one: Statement, many: Statement, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[wire.Step]:
+    if len(rows) > FEW:
+        return [wire.Step(many, _columns(types, rows))]
+    return [
+        wire.Step(one, [None if value is None else _ONE[kind](value) for kind, value in zip(types, row, strict=True)])
+        for row in rows
+    ]
 
 
 def _columns(types: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[bytes]:

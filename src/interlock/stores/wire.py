@@ -39,7 +39,8 @@ DEFAULTS: dict[str, Any] = {
 #: inside a transaction gives its tenants free after a while, and one that waits for them does not wait for ever.
 SETTINGS = """
 SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-SET plan_cache_mode = force_generic_plan; SET lock_timeout = '20s'; SET idle_in_transaction_session_timeout = '10s';
+SET plan_cache_mode = force_generic_plan; SET default_transaction_isolation = 'read committed';
+SET lock_timeout = '20s'; SET idle_in_transaction_session_timeout = '10s';
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """
 
@@ -56,6 +57,10 @@ _BINARY = tuple([1] * n for n in range(16))
 
 _BAD, _SYNC, _FATAL = pq.ConnStatus.BAD, pq.ExecStatus.PIPELINE_SYNC, pq.ExecStatus.FATAL_ERROR
 _ABORTED = pq.ExecStatus.PIPELINE_ABORTED
+
+
+class Stale(Exception):
+    """The database refused a transaction because it stood on something out of date; the connection is whole."""
 
 
 class Statement(NamedTuple):
@@ -86,6 +91,7 @@ class Wire:
         self._process = 0
         self._lock = threading.RLock()
         self._closed = False
+        self.generation = 0  #: the number of the connection
 
     def __enter__(self) -> Wire:
         """Keep other threads out."""
@@ -110,6 +116,8 @@ class Wire:
             try:
                 return self._trip(connection or self._open(), steps)
             except psycopg.Error as error:
+                if (error.sqlstate or "").startswith("IL"):
+                    raise Stale(error.sqlstate) from None
                 self.drop()
                 connection = None
                 if not (tries_left and _went_away(error)):
@@ -131,6 +139,11 @@ class Wire:
             problem = self._unavailable(error)
         if problem is not None:
             raise problem  # out here, as above
+
+    def idle(self) -> bool:
+        """True where there is a connection, and nothing has come on it unasked: a server that goes says so."""
+        connection = self._connection
+        return connection is not None and self._process == os.getpid() and not self._poll.poll(0)
 
     def drop(self) -> None:
         """Throw the connection away; the next trip opens another."""
@@ -164,18 +177,18 @@ class Wire:
         self._poll.register(connection.pgconn.socket, select.POLLIN)
         self._process = os.getpid()
         self._connection = connection
+        self.generation += 1
         return connection
 
     def _trip(self, connection: psycopg.Connection[Any], steps: Sequence[Step]) -> list[Rows]:
-        pgconn, prepared = connection.pgconn, self._prepared
-        expected = []
+        pgconn = connection.pgconn
+        expected: list[bytes | None] = []  # what each result is of: a preparation, or (None) an execution
         for statement, values in steps:
-            if statement.name not in prepared:
+            if statement.name not in self._prepared and statement.name not in expected:
                 pgconn.send_prepare(statement.name, statement.sql)
-                prepared.add(statement.name)  # if it fails, the connection is dropped with the whole set
-                expected.append(False)
+                expected.append(statement.name)
             pgconn.send_query_prepared(statement.name, values, _BINARY[len(values)], 1)
-            expected.append(True)
+            expected.append(None)
         pgconn.pipeline_sync()
         self._send_all(pgconn)
         return self._receive(pgconn, expected)
@@ -187,7 +200,7 @@ class Wire:
             if any(event & ~select.POLLOUT for _, event in writable.poll()):
                 pgconn.consume_input()  # or the server, which cannot get rid of its answers, would read no more
 
-    def _receive(self, pgconn: pq.abc.PGconn, expected: Sequence[bool]) -> list[Rows]:
+    def _receive(self, pgconn: pq.abc.PGconn, expected: Sequence[bytes | None]) -> list[Rows]:
         rows: list[Rows] = []
         failure: psycopg.Error | None = None
         place = 0
@@ -205,8 +218,11 @@ class Wire:
                 break
             if status == _FATAL:
                 failure = failure or _error_of(result)
-            elif status != _ABORTED and expected[place]:
-                rows.append(_rows_of(result))
+            elif status != _ABORTED:
+                if (prepared := expected[place]) is None:
+                    rows.append(_rows_of(result))
+                else:
+                    self._prepared.add(prepared)
             place += 1
         if failure is not None:
             raise failure
@@ -299,7 +315,9 @@ def _error_of(result: pq.abc.PGresult) -> psycopg.Error:
         kind = psycopg.errors.lookup(state)
     except KeyError:
         kind = psycopg.DatabaseError if state else psycopg.OperationalError
-    return kind(text)
+    error = kind(text)
+    error.sqlstate = state or None  # which the kinds that psycopg does not know have not
+    return error
 
 
 def _went_away(error: psycopg.Error) -> bool:

@@ -3,10 +3,12 @@
 -- Text is compared byte by byte, so that order and equality are the same in every database.
 
 -- Whoever holds a tenant's row holds the tenant: every transaction locks it first, and nothing else needs a lock.
+-- Every transaction that writes anything of the tenant raises `version`.
 CREATE TABLE heads (
-    tenant text COLLATE "C" PRIMARY KEY,
-    seq    bigint NOT NULL,
-    hash   text COLLATE "C" NOT NULL
+    tenant  text COLLATE "C" PRIMARY KEY,
+    seq     bigint NOT NULL,
+    hash    text COLLATE "C" NOT NULL,
+    version bigint NOT NULL
 ) WITH (fillfactor = 50);
 
 CREATE TABLE runs (
@@ -97,3 +99,26 @@ $$;
 
 CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
     FOR EACH STATEMENT EXECUTE FUNCTION interlock_append_only();
+
+-- Takes the tenants' heads from the versions that the writer knows to the next ones, and locks them by that; in the
+-- order in which they are given, which is the same for all. IL001: another gateway has written in between, and the
+-- writer repeats its transaction.
+CREATE FUNCTION interlock_move(tenants text[], versions bigint[], seqs bigint[], hashes text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. cardinality(tenants) LOOP
+        UPDATE heads SET seq = seqs[i], hash = hashes[i], version = version + 1
+            WHERE tenant = tenants[i] COLLATE "C" AND version = versions[i];
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'interlock repeats a transaction: another gateway has written' USING ERRCODE = 'IL001';
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- IL002: something that the writer took for absent is there, and it repeats its transaction.
+CREATE FUNCTION interlock_found() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'interlock repeats a transaction: a row is known already' USING ERRCODE = 'IL002';
+END
+$$;
