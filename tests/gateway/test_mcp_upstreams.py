@@ -37,7 +37,7 @@ class Settings:
     env: dict[str, str] = field(default_factory=dict)
     cwd: str | None = None
     timeout: int = 60_000_000
-    credential: str = ""
+    credential: str | None = None
 
 
 class Clock:
@@ -78,7 +78,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def invocation(_tenant: str = "acme", **args: Any) -> Invocation:
+def invocation(_tenant: str = "acme", _seconds: float = 3600, **args: Any) -> Invocation:
     info = CallInfo(
         tenant=_tenant,
         agent="bot",
@@ -87,7 +87,7 @@ def invocation(_tenant: str = "acme", **args: Any) -> Invocation:
         step_id="",
         call_id="call-1",
         key="key-1",
-        deadline=0,
+        deadline=Clock().now() + int(_seconds * 1e6),
         attempt=1,
         report_cost=lambda _: None,
     )
@@ -296,6 +296,27 @@ def test_a_pydantic_error_after_the_effect_looks_like_a_refusal_and_is_no_proof(
 def test_a_server_that_asks_a_person_is_told_no_and_the_call_is_not_done(tools: Listed) -> None:
     with pytest.raises(NotDone, match="asks a person for input"):
         call(tools["ask"])
+
+
+def test_waiting_for_the_connection_sends_nothing(world: World) -> None:
+    echo = tools_of(world.stdio())["echo"]
+
+    async def ready() -> None:
+        await echo.ready(invocation(text="x"))
+
+    asyncio.run(ready())
+    assert not events(world.folder, "call")
+
+
+def test_nothing_is_sent_after_the_deadline(world: World) -> None:
+    echo = tools_of(world.stdio())["echo"]
+
+    async def late() -> None:
+        await echo.perform(invocation(_seconds=-1, text="x"))
+
+    with pytest.raises(NotDone, match="in time"):
+        asyncio.run(late())
+    assert not events(world.folder, "call")
 
 
 def test_cancelling_the_caller_cancels_the_request_upstream(world: World) -> None:

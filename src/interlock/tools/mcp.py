@@ -93,7 +93,7 @@ class UpstreamSettings(Protocol):
     @property
     def timeout(self) -> int: ...  # microseconds: of one request, where its tool declares none
     @property
-    def credential(self) -> str: ...
+    def credential(self) -> str | None: ...
 
 
 class UpstreamError(Exception):
@@ -579,8 +579,13 @@ class McpTool:
         """Why these arguments do not fit the tool's JSON Schema, or None."""
         return self._schema.problem(args)
 
+    def ready(self, invocation: Invocation) -> Awaitable[None]:
+        """Wait for the connection, without sending. Await this before the last look at the kill switches, so that
+        `perform` has nothing left to wait for behind it. Raises NotDone."""
+        return self._upstream.ready(invocation)
+
     def perform(self, invocation: Invocation) -> Awaitable[Any]:
-        """Send it. Raises NotDone, UpstreamError or ReplyLost; cancelling the awaiting task cancels it upstream."""
+        """Send it; where the connection is not ready, wait for it first. Raises NotDone, UpstreamError or ReplyLost; cancelling the awaiting task cancels it upstream."""
         return self._upstream.call(self, invocation)
 
 
@@ -624,6 +629,10 @@ class McpUpstream:
         """`start`, awaited. From any event loop."""
         return await asyncio.wrap_future(self.start(tenant, env))
 
+    async def ready(self, invocation: Invocation) -> None:
+        """Wait for the connection that this call would go over. From any event loop."""
+        await asyncio.wrap_future(self._loop.submit(self._open(invocation)))
+
     async def call(self, tool: McpTool, invocation: Invocation) -> Any:
         """Perform one call. From any event loop."""
         return await asyncio.wrap_future(self._loop.submit(self._call(tool, invocation)))
@@ -654,9 +663,9 @@ class McpUpstream:
         return list(connection.tools.values())
 
     async def _call(self, tool: McpTool, invocation: Invocation) -> Any:
-        info = invocation.info
-        connection = self._connection((info.tenant, info.env))
-        client = await connection.ready(self._wait)
+        connection, client = await self._open(invocation)
+        if self.clock.now() >= invocation.info.deadline:
+            raise NotDone(f"upstream {self.settings.name} was not ready in time; nothing was sent")
         shown = connection.tools.get(tool.remote_name)
         if shown is None or shown.digest != tool.digest:
             change = "no longer has this tool" if shown is None else "now shows another definition of this tool"
@@ -674,6 +683,10 @@ class McpUpstream:
         finally:
             connection.calls -= 1
         return self._value(reply, connection.secret)
+
+    async def _open(self, invocation: Invocation) -> tuple[_Connection, Client]:
+        connection = self._connection((invocation.info.tenant, invocation.info.env))
+        return connection, await connection.ready(self._wait)
 
     def _meaning(self, error: Exception, secret: str) -> Exception:
         """What an error of the protocol proves."""
@@ -770,7 +783,7 @@ class McpUpstream:
                 schema=_cleaned(shown.input_schema),
                 description=clean(shown.description or shown.title or "", 2_000),
                 timeout=self.settings.timeout,
-                credential=self.settings.credential,
+                credential=self.settings.credential or "",
             )
             tool = tightened(self._declare(tool), annotations)
             known = self._known[digest] = McpTool(self, tool, definition, digest)
