@@ -7,10 +7,13 @@ that embeds Interlock, never from a model; a tool's effect is declared by its ow
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
+from math import ceil
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from interlock.core.canonical import canonical, digest
 
@@ -101,7 +104,7 @@ class Tool(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.schema_digest:
-            object.__setattr__(self, "schema_digest", digest(canonical(self.schema)))
+            force_setattr(self, "schema_digest", digest(canonical(self.schema)))
 
     @property
     def deduping(self) -> Dedupe:
@@ -130,9 +133,19 @@ class ToolCall(Struct, frozen=True, kw_only=True):
     step_id: str = ""
 
 
-def fingerprint(call: ToolCall, schema_digest: str) -> str:
+def fingerprint(call: ToolCall, schema_digest: str, arguments: bytes) -> str:
     """What makes two calls the same wish: tenant, env, tool, canonical arguments, tool schema. Never truncated.
 
     An approval is bound to the same digest.
     """
-    return digest(call.tenant, call.env, call.tool, schema_digest, canonical(call.args))
+    return digest(call.tenant, call.env, call.tool, schema_digest, arguments)
+
+
+def price_of(tool: Tool, args: Mapping[str, Any]) -> int:
+    """What a call has to set aside, in micro-dollars, rounded up. Raises ValueError for an argument that is no price."""
+    if not tool.cost.argument:
+        return tool.cost.usd
+    price = args.get(tool.cost.argument)
+    if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < float("inf"):
+        raise ValueError(f"{tool.cost.argument!r} is the price of {tool.name} in dollars and must be a number from 0")
+    return ceil(Decimal(str(price)) * MICROS)

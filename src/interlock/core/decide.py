@@ -70,6 +70,21 @@ def decide(call: ToolCall, facts: Facts) -> Decision:
     return Decision(verdict, tuple(reasons), facts.policy.version)
 
 
+def decide_step(facts: Facts) -> Decision:
+    """May this run begin another model turn? The guards that do not ask about a tool; any reason stops the run."""
+    run = facts.run
+    call = ToolCall(
+        tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id, tool="", args={}, call_id="", key=""
+    )  # fmt: skip
+    switched_off = killed_by(
+        facts.switches, tenant=run.tenant, agent=run.agent, run=run.run_id, tool=None, effect=Effect.READ
+    )  # fmt: skip
+    found = (latched(call, facts), switched_off, in_time(call, facts), affordable(call, facts))
+    reasons = tuple(reason for reason in found if reason is not None)
+    verdict = Verdict.STOP if reasons else Verdict.ALLOW
+    return Decision(verdict, reasons, facts.policy.version)
+
+
 def approves(approval: Approval, digest: str) -> bool:
     """True where people said yes to just this, and the yes has not been used."""
     return approval.standing is Standing.APPROVED and approval.digest == digest

@@ -16,6 +16,9 @@ from interlock.core.lifecycle import State
 from interlock.core.verdict import Decision
 
 
+NO_RESULT = Raw(b"")  #: nothing is known to have been returned; `null` is something
+
+
 class Lease(Struct, frozen=True):
     """The right to perform one call, once, until a time. `lease_id` tells one owner from the next."""
 
@@ -36,12 +39,15 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     approval_id: str | None = None
     lease: Lease | None = None
     hold: Hold | None = None
-    result: Raw | None = None  #: what the tool returned, as JSON
+    result: Raw = NO_RESULT  #: what the tool returned, as JSON
     error: str = ""  #: why it failed, or is unknown; redacted
     of: str = ""  #: REPEATED: key of the call that answers for it
+    of_run: str = ""  #: REPEATED: the run of that call
     settled_at: int | None = None
     attempts: int = 0
     tenant_wide: bool = False  #: its fingerprint answers for other runs of the tenant too
+    writes: bool = False  #: a lost reply leaves a doubt about the world
+    trusted: bool = False  #: what it returned may be trusted as the user's own words are
 
     @property
     def args(self) -> Mapping[str, Any]:

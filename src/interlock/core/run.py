@@ -24,6 +24,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     env: str
     opened_at: int
     deadline: int  #: pushed out by the time that the run spends waiting for people
+    max_seconds: int
     limits: Limits
     max_denials: int
     max_repeats: int
@@ -33,6 +34,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: Mapping[str, str] = {}
     requested_by: str = ""  #: on whose behalf, where the program says so
     steps: int = 0  #: model turns begun
+    open_steps: tuple[str, ...] = ()  #: begun, and not ended yet
     denials: int = 0
     stop_reason: StopReason | None = None
     stop_detail: str = ""

@@ -1,0 +1,399 @@
+"""T1: read the facts, decide, and write down what was decided, in one transaction.
+
+Not the effect, and not the rules. Law: nothing is performed that has not been admitted here; an admitted call has its
+hold, its lease and its `decided` entry before its effect begins, or none of them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from interlock import answers, bookings
+from interlock.bookings import run_account
+from interlock.config import Config
+from interlock.core import provenance
+from interlock.core.approval import Approval, Card, Standing
+from interlock.core.audit import Entry, Kind
+from interlock.core.budget import NOTHING, Account, AccountKey, Amounts, Hold, Limits, Line
+from interlock.core.call import MICROS, Tool, ToolCall, fingerprint, price_of
+from interlock.core.canonical import canonical, digest
+from interlock.core.decide import Facts, decide
+from interlock.core.lifecycle import Event, State, move
+from interlock.core.outcome import Outcome
+from interlock.core.record import Lease, Record
+from interlock.core.run import Run
+from interlock.core.verdict import Decision, StopReason, Verdict
+from interlock.errors import KeyReused, Refused
+from interlock.ports import ApprovalKey, CallKey, Clock, HeadKey, Key, RunKey, SwitchBoard
+from interlock.redaction import Redactor
+from interlock.results import text_for_model
+from interlock.unit import Tx, Unit
+
+MARGIN = 2 * MICROS  #: a lease outlives the deadline of its effect by this, and nothing starts with less left
+SHOWN = 2_000  #: bytes of arguments that an audit entry shows; longer texts in them are clipped
+CLIP = 160
+
+_NO_ARGS = Raw(b"{}")
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """A call on its way in, with what can be told of it without the ledger."""
+
+    call: ToolCall
+    tool: Tool | None
+    problem: str  #: why it cannot be taken, or ""
+    arguments: bytes  #: canonical; b"" where they cannot be taken
+    fingerprint: str
+
+
+class Ticket(Struct, frozen=True, kw_only=True):
+    """An admitted call: the right to perform it once."""
+
+    wish: Wish
+    record: Record
+    run: Run
+    lease: Lease
+    deadline: int  #: the effect must be over by then
+
+    @property
+    def price(self) -> int:
+        """Micro-dollars that are held for it."""
+        return self.record.hold.amounts.usd if self.record.hold else 0
+
+
+class Running(Struct, frozen=True):
+    """The same call is being performed by somebody else."""
+
+    key: CallKey
+    until: int
+
+
+def wish_of(call: ToolCall, tool: Tool | None, problem: str) -> Wish:
+    """Digest a call, once, outside any transaction."""
+    if problem:
+        return Wish(call=call, tool=tool, problem=problem, arguments=b"", fingerprint="")
+    arguments = canonical(call.args)
+    schema = tool.schema_digest if tool else ""
+    return Wish(call=call, tool=tool, problem="", arguments=arguments, fingerprint=fingerprint(call, schema, arguments))
+
+
+class _Weighed(Struct, frozen=True, kw_only=True):
+    """Everything known of one call inside its transaction, once it was weighed."""
+
+    wish: Wish
+    call: ToolCall  #: with the arguments that would be performed
+    facts: Facts
+    decision: Decision
+
+    @property
+    def run(self) -> Run:
+        return self.facts.run
+
+    @property
+    def prior(self) -> Record | None:
+        return self.facts.prior
+
+    def record(self, event: Event, **changes: Any) -> Record:
+        """The record after an event: the prior one moved on, or a new one."""
+        prior, call = self.facts.prior, self.wish.call
+        if prior is not None:
+            return replace(prior, state=move(prior.state, event), decision=self.decision, **changes)
+        return Record(
+            call=call, fingerprint=self.wish.fingerprint, state=move(State.NEW, event), decision=self.decision,
+            asked_at=self.facts.now, tenant_wide=_tenant_wide(self.wish.tool), **changes,
+        )  # fmt: skip
+
+
+class Admission:
+    """What T1 needs beside the transaction."""
+
+    def __init__(self, config: Config, board: SwitchBoard, clock: Clock, redactor: Redactor) -> None:
+        self._config = config
+        self._board = board
+        self._clock = clock
+        self._redactor = redactor
+
+    def unit(self, wish: Wish) -> Unit[Ticket | Running | Outcome]:
+        """The transaction that admits one call, or says why not."""
+        call = wish.call
+        keys: list[Key] = [HeadKey(call.tenant), RunKey(call.tenant, call.run_id), CallKey(call.tenant, call.run_id, call.key)]
+        keys += (key for key, _ in self._accounts(call, self._clock.now()))
+        return Unit(keys, lambda tx: self._admit(tx, wish))
+
+    def _admit(self, tx: Tx, wish: Wish) -> Ticket | Running | Outcome:
+        weighed = self._weigh(tx, wish)
+        verdict = weighed.decision.verdict
+        if verdict is Verdict.ALLOW:
+            return self._allow(tx, weighed)
+        if verdict is Verdict.ASK:
+            return self._ask(tx, weighed)
+        if verdict is Verdict.REPLAY:
+            return self._replay(tx, weighed)
+        if verdict is Verdict.WAIT:
+            running = _answering(weighed)
+            return Running(bookings.call_key(running), running.lease.until if running.lease else 0)
+        return self._refuse(tx, weighed)
+
+    # --- the facts ---------------------------------------------------------------------------------------------------
+
+    def _weigh(self, tx: Tx, wish: Wish) -> _Weighed:
+        now, call = self._clock.now(), wish.call
+        prior = tx.get(CallKey(call.tenant, call.run_id, call.key))
+        if prior is not None:
+            _refuse_reuse(prior, wish)
+            prior = self._caught_up(tx, prior, wish.tool, now)
+        run = tx.get(RunKey(call.tenant, call.run_id))
+        if run is None:
+            raise Refused(f"there is no run {call.run_id!r} of tenant {call.tenant!r}; open it with gw.run()")
+        run = run.resumed(now)
+        same = self._same(tx, wish, now)
+        approval = _approval(tx, prior, same, wish.tool)
+        performed, bound = _as_edited(wish, prior, approval)
+        problem, price = wish.problem, 0
+        if wish.tool is not None and not problem:
+            try:
+                price = price_of(wish.tool, performed.args)
+            except ValueError as error:
+                problem = str(error)
+        held = prior is not None and prior.hold is not None
+        facts = Facts(
+            now=now, policy=self._config.policy, run=run, tool=wish.tool, problem=problem, prior=prior, same=same,
+            approval=approval, digest=bound, switches=self._board.active(),
+            cost=NOTHING if held else Amounts(tool_calls=1, usd=price), lines=self._lines(tx, run, call, now),
+            provenance=self._provenance(tx, performed, run) if self._config.policy.reads_provenance else {},
+        )  # fmt: skip
+        return _Weighed(wish=wish, call=performed, facts=facts, decision=decide(performed, facts))
+
+    def _accounts(self, call: ToolCall, now: int) -> list[tuple[AccountKey, Limits | None]]:
+        """Where a call is booked: the run's own account (its limits stand in the run), and the quotas of its windows."""
+        found: list[tuple[AccountKey, Limits | None]] = [(run_account(call.tenant, call.run_id), None)]
+        for quota in self._config.quotas(call.tenant, call.agent, call.tool):
+            key = AccountKey(call.tenant, quota.scope, quota.subject, quota.window, quota.window.start(now))
+            found.append((key, quota.limits))
+        return found
+
+    def _lines(self, tx: Tx, run: Run, call: ToolCall, now: int) -> tuple[Line, ...]:
+        return tuple(
+            Line(key, run.limits if limits is None else limits, tx.get(key) or Account())
+            for key, limits in self._accounts(call, now)
+        )
+
+    def _same(self, tx: Tx, wish: Wish, now: int) -> tuple[Record, ...]:
+        """Other calls with this fingerprint: in the run, and in the tenant as far back as the tool dedupes."""
+        call, tool = wish.call, wish.tool
+        if not wish.fingerprint or tool is None:
+            return ()
+        found = tx.same(call.tenant, call.run_id, wish.fingerprint)
+        if tool.deduping.scope == "tenant":
+            wide = tx.same_in_tenant(call.tenant, wish.fingerprint, now - tool.deduping.window)
+            found += (record for record in wide if record.call.run_id != call.run_id)
+        own = call.key
+        return tuple(
+            self._caught_up(tx, record, tool, now)
+            for record in found
+            if record.call.key != own or record.call.run_id != call.run_id
+        )
+
+    def _caught_up(self, tx: Tx, record: Record, tool: Tool | None, now: int) -> Record:
+        """The record as it stands at this moment: a lease may have run out, an approval may have expired."""
+        if record.state is State.LEASED and record.lease is not None and record.lease.until <= now:
+            return bookings.lapse(tx, record, now, writes=record.writes)
+        if record.state in (State.WAITING, State.APPROVED) and record.approval_id:
+            approval = tx.get(ApprovalKey(record.call.tenant, record.approval_id))
+            if approval is not None and bookings.is_over(approval, self._board, now):
+                bookings.expire(tx, approval, now, stops=self._config.approvals.on_reject == "stop")
+                return tx.get(bookings.call_key(record)) or record
+        return record
+
+    def _provenance(self, tx: Tx, call: ToolCall, run: Run) -> dict[str, str]:
+        told = []
+        for record in tx.calls_of(call.tenant, call.run_id):
+            if record.state is State.DONE:
+                text = text_for_model(msgspec.json.decode(record.result))
+                told.append((record.call.tool, record.trusted, text))
+        return provenance.trace(call.args, run.request, told)
+
+    # --- the four ways out -------------------------------------------------------------------------------------------
+
+    def _allow(self, tx: Tx, weighed: _Weighed) -> Ticket:
+        facts, tool = weighed.facts, weighed.wish.tool
+        if tool is None:
+            raise AssertionError("decide() allows no unknown tool")
+        now, run, prior = facts.now, facts.run, facts.prior
+        hold = prior.hold if prior is not None and prior.hold is not None else None
+        if hold is None:
+            hold = Hold(facts.cost, tuple(line.key for line in facts.lines))
+            bookings.take(tx, hold)
+        deadline = run.deadline if tool.timeout is None else min(run.deadline, now + tool.timeout)
+        lease = Lease(secrets.token_hex(8), min(deadline, now + self._config.lease) + MARGIN)
+        if facts.approval is not None:
+            self._close_approval(tx, facts.approval, facts.digest)
+        record = weighed.record(
+            Event.ALLOW, lease=lease, hold=hold, attempts=(prior.attempts if prior else 0) + 1, error="", settled_at=None,
+            edited=weighed.call.args if weighed.call is not weighed.wish.call else None,
+            writes=tool.effect.writes, trusted=tool.trusted,
+            approval_id=facts.approval.approval_id if facts.approval else None,
+        )  # fmt: skip
+        self._write(tx, weighed, record)
+        if run is not tx.get(RunKey(run.tenant, run.run_id)):
+            tx.put(RunKey(run.tenant, run.run_id), run)
+        return Ticket(wish=weighed.wish, record=record, run=run, lease=lease, deadline=deadline)
+
+    def _ask(self, tx: Tx, weighed: _Weighed) -> Outcome:
+        facts, call, prior = weighed.facts, weighed.wish.call, weighed.prior
+        approval = facts.approval
+        if approval is not None and approval.standing is Standing.WAITING and approval.digest == facts.digest:
+            paused = tx.get(RunKey(call.tenant, call.run_id))
+            if prior is not None and prior.state is State.WAITING and paused is not None and paused.paused_at:
+                return answers.pending(call.call_id, call.tool, weighed.decision, approval.approval_id)
+        else:
+            if approval is not None:
+                self._close_approval(tx, approval, facts.digest)
+            approval = self._question(tx, weighed)
+            tx.put(ApprovalKey(approval.tenant, approval.approval_id), approval)
+        record = weighed.record(Event.ASK, approval_id=approval.approval_id)
+        self._write(tx, weighed, record)
+        tx.put(RunKey(call.tenant, call.run_id), facts.run.paused(facts.now))
+        return answers.pending(call.call_id, call.tool, weighed.decision, approval.approval_id)
+
+    def _refuse(self, tx: Tx, weighed: _Weighed) -> Outcome:
+        call, facts, decision = weighed.wish.call, weighed.facts, weighed.decision
+        if weighed.wish.fingerprint:
+            self._write(tx, weighed, weighed.record(Event.DENY))
+        else:  # what cannot be taken is not kept either
+            self._note(tx, weighed, None)
+        run = facts.run
+        if decision.verdict is Verdict.STOP:
+            bookings.stop(tx, run, decision.stop or StopReason.POLICY_STOP, decision.text, facts.now)
+            return answers.refused(call.call_id, call.tool, decision)
+        run = replace(run, denials=run.denials + 1)
+        tx.put(RunKey(run.tenant, run.run_id), run)
+        if run.denials >= run.max_denials:
+            bookings.stop(tx, run, StopReason.MAX_DENIALS, f"denied {run.denials} times", facts.now)
+            return answers.denied(call.call_id, call.tool, decision, StopReason.MAX_DENIALS)
+        return answers.refused(call.call_id, call.tool, decision)
+
+    def _replay(self, tx: Tx, weighed: _Weighed) -> Outcome:
+        call, known = weighed.wish.call, _answering(weighed)
+        if known.state is State.REPEATED:
+            known = tx.get(CallKey(call.tenant, known.of_run or call.run_id, known.of)) or known
+        elif known is not weighed.prior:
+            record = weighed.record(Event.REPEAT, of=known.call.key, of_run=known.call.run_id)
+            self._write(tx, weighed, record)
+        return answers.recorded(known, weighed.run, call.call_id, replayed=True)
+
+    # --- what they write ---------------------------------------------------------------------------------------------
+
+    def _write(self, tx: Tx, weighed: _Weighed, record: Record) -> None:
+        tx.put(bookings.call_key(record), record)
+        self._note(tx, weighed, record)
+
+    def _note(self, tx: Tx, weighed: _Weighed, record: Record | None) -> None:
+        """The `decided` entry."""
+        wish, call, decision = weighed.wish, weighed.wish.call, weighed.decision
+        tx.append(
+            Entry(
+                tenant=call.tenant, at=weighed.facts.now, kind=Kind.DECIDED, run_id=call.run_id, step_id=call.step_id,
+                call_id=call.call_id, key=call.key, agent=call.agent, env=call.env, runtime=call.runtime, tool=call.tool,
+                verdict=decision.verdict.word, reasons=decision.reasons, policy_version=decision.policy_version,
+                args=self._shown(weighed), args_digest=digest(canonical(weighed.call.args)) if wish.arguments else "",
+                schema_digest=wish.tool.schema_digest if wish.tool else "",
+                approval_id=(record.approval_id or "") if record else "", attempt=record.attempts if record else 0,
+            )  # fmt: skip
+        )
+
+    def _shown(self, weighed: _Weighed) -> Raw:
+        """The arguments as an auditor may see them: redacted, and clipped where they are long."""
+        arguments = weighed.wish.arguments
+        if not arguments:
+            return _NO_ARGS
+        if weighed.call is weighed.wish.call and len(arguments) <= SHOWN:
+            return Raw(arguments)  # `problem_with` refuses arguments that hold a credential
+        return Raw(canonical(clipped(weighed.call.args)))
+
+    def _close_approval(self, tx: Tx, approval: Approval, bound: str) -> None:
+        """An approval that is used up, or that is not about what would run now."""
+        used = approval.standing is Standing.APPROVED and approval.digest == bound
+        if used or approval.standing in (Standing.WAITING, Standing.APPROVED):
+            standing = Standing.CONSUMED if used else Standing.WITHDRAWN
+            tx.put(ApprovalKey(approval.tenant, approval.approval_id), replace(approval, standing=standing))
+
+    def _question(self, tx: Tx, weighed: _Weighed) -> Approval:
+        call, facts, tool, settings = weighed.call, weighed.facts, weighed.wish.tool, self._config.approvals
+        if tool is None:
+            raise AssertionError("decide() asks for no unknown tool")
+        origins = facts.provenance or self._provenance(tx, call, facts.run)
+        card = Card(
+            tool=call.tool, rule=weighed.decision.rule, reason=weighed.decision.text,
+            arguments=self._redactor.redact(call.args), effect=tool.effect, risk=tool.risk, description=tool.description,
+            suspicious=provenance.suspicious(origins), request=self._redactor.redact_text(facts.run.request),
+            cost_usd=facts.cost.usd,
+        )  # fmt: skip
+        asked_by = tuple(name for name in (call.agent, facts.run.requested_by) if name)
+        return Approval(
+            approval_id=f"ap_{secrets.token_hex(8)}", tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id,
+            call_id=call.call_id, key=call.key, tool=call.tool, digest=facts.digest,
+            policy_version=facts.policy.version, card=card, asked_at=facts.now, expires_at=facts.now + settings.expires,
+            quorum=settings.quorum, requested_by=asked_by,
+        )  # fmt: skip
+
+
+def clipped(value: Any) -> Any:
+    """A JSON value with its long texts cut short and its long lists ended early, for people to look at."""
+    if isinstance(value, str):
+        return value if len(value) <= CLIP else f"{value[:CLIP]}… (+{len(value) - CLIP} characters)"
+    if isinstance(value, Mapping):
+        return {clipped(key): clipped(child) for key, child in list(value.items())[:CLIP]}
+    if isinstance(value, list):
+        return [clipped(child) for child in value[:CLIP]]
+    return value
+
+
+def _answering(weighed: _Weighed) -> Record:
+    """The record that answers for a call that the ledger knows already."""
+    prior = weighed.prior
+    if prior is not None and prior.state not in (State.NEW, State.DENIED):
+        return prior
+    return next(other for other in weighed.facts.same if other.state in (State.LEASED, State.DONE, State.UNKNOWN))
+
+
+def _approval(tx: Tx, prior: Record | None, same: tuple[Record, ...], tool: Tool | None) -> Approval | None:
+    """The approval that speaks of this call: its own, or that of the same wish under another key of the run."""
+    asked = prior if prior is not None and prior.approval_id else None
+    if asked is None and tool is not None and tool.deduping.scope != "off":
+        asked = next((other for other in same if other.state in (State.WAITING, State.APPROVED)), None)
+    if asked is None or not asked.approval_id:
+        return None
+    return tx.get(ApprovalKey(asked.call.tenant, asked.approval_id))
+
+
+def _as_edited(wish: Wish, prior: Record | None, approval: Approval | None) -> tuple[ToolCall, str]:
+    """The call as it would be performed, with what a person has edited, and what an approval of it is bound to."""
+    edited = prior.edited if prior is not None else None
+    if edited is None and approval is not None and approval.asked_digest == wish.fingerprint:
+        edited = approval.edited
+    if edited is None:
+        return wish.call, wish.fingerprint
+    call = replace(wish.call, args=edited)
+    return call, fingerprint(call, wish.tool.schema_digest if wish.tool else "", canonical(edited))
+
+
+def _refuse_reuse(prior: Record, wish: Wish) -> None:
+    """The same key with another wish is somebody's mistake. A tool's schema may have changed since; arguments may not."""
+    if prior.fingerprint == wish.fingerprint or prior.state is State.DENIED:
+        return
+    if prior.call.tool != wish.call.tool or (wish.arguments or b"?") != canonical(prior.call.args):
+        raise KeyReused(
+            f"key {wish.call.key!r} of run {wish.call.run_id!r} stands for another call ({prior.call.tool}):"
+            " give each call a call_id of its own"
+        )
+
+
+def _tenant_wide(tool: Tool | None) -> bool:
+    return tool is not None and tool.deduping.scope == "tenant"

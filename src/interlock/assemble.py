@@ -1,0 +1,154 @@
+"""The only place that chooses: a store, a switch board, a vault, a clock.
+
+Not a rule of anything. Law: whatever is opened here is closed by `Gateway.close()`, in the opposite order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from interlock import pins
+from interlock.audit_log import AuditLog
+from interlock.checkpoints import Checkpointer, FileSink, Notary, beside
+from interlock.config import Config, load
+from interlock.control import Control
+from interlock.errors import ConfigError, LedgerUnavailable, ToolError
+from interlock.gateway import Gateway
+from interlock.notes import KeyFile
+from interlock.notify import Notifier, webhook
+from interlock.ports import Clock, Store, SwitchBoard, Vault
+from interlock.telemetry import Telemetry
+from interlock.unit import Unit
+from interlock.vaults import Vaults
+from interlock.watch import Watch
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> int:
+        """Microseconds since 1970, UTC."""
+        return time.time_ns() // 1000
+
+
+def open(  # noqa: A001  reads as interlock.open()
+    source: str | Path | Mapping[str, Any] | Config = "interlock.yaml",
+    *,
+    store: Store | None = None,
+    board: SwitchBoard | None = None,
+    clock: Clock | None = None,
+    vault: Vault | None = None,
+    upstreams: bool = True,
+) -> Gateway:
+    """Read a config and open a gateway on its ledger.
+
+    `source`: path of an interlock.yaml, the same as a dict, or a `Config`. The other arguments replace what the config
+    would choose, for tests and for hosts that have their own; a `store` comes with its `board`. `upstreams=False` starts
+    no MCP servers. Raises ConfigError, LedgerUnavailable; ToolError where an upstream cannot be reached.
+    """
+    config = load(source)
+    if (store is None) != (board is None):
+        raise ConfigError("open(store=…) needs board=… beside it, and the other way round")
+    clock = clock or SystemClock()
+    if store is None or board is None:
+        store, board = _ledger(config)
+    telemetry = Telemetry(config.logging, traces=config.telemetry.traces)
+    gateway = Gateway(config, store, board, clock, vault or Vaults(config.credentials), telemetry)
+    try:
+        _equip(gateway, upstreams=upstreams)
+    except BaseException:
+        gateway.close()
+        raise
+    return gateway
+
+
+def _ledger(config: Config) -> tuple[Store, SwitchBoard]:
+    if config.ledger.startswith("postgresql://"):
+        from interlock.stores.postgres import PostgresStore, PostgresSwitchBoard
+
+        return PostgresStore(config.ledger), PostgresSwitchBoard(config.ledger)
+    path = ledger_file(config)
+    if path is None:
+        from interlock.stores.memory import MemoryStore, MemorySwitchBoard
+
+        return MemoryStore(), MemorySwitchBoard()
+    from interlock.stores.sqlite import SqliteStore, SqliteSwitchBoard
+
+    if not path.parent.is_dir():
+        raise LedgerUnavailable(f"ledger {path.name}: its folder {path.parent} does not exist; create it")
+    return SqliteStore(path, synchronous=config.synchronous), SqliteSwitchBoard(path.with_name(path.name + ".switches"))
+
+
+def ledger_file(config: Config) -> Path | None:
+    """The file of a SQLite ledger; None for the others."""
+    if not config.ledger.startswith("sqlite:///"):
+        return None
+    return config.base / config.ledger.removeprefix("sqlite:///")
+
+
+def notary_of(config: Config, store: Store, clock: Clock) -> Notary | None:
+    """Who signs checkpoints: with the key and the sink that the config names, else those beside a SQLite ledger."""
+    path, settings = ledger_file(config), config.audit
+    places = beside(path) if path is not None else None
+    key = config.base / settings.key if settings.key else places.key if places else None
+    sink = config.base / settings.checkpoints if settings.checkpoints else places.sink if places else None
+    if key is None and sink is None and config.ledger.startswith("postgresql://"):
+        named = urlsplit(config.ledger).path.strip("/") or "interlock"
+        key, sink = config.base / f"{named}.key", config.base / f"{named}.checkpoints"
+    if (key is None) != (sink is None):
+        raise ConfigError("audit: needs both key: and checkpoints: for this ledger")
+    return Notary(store, KeyFile(key), FileSink(sink), clock) if key and sink else None
+
+
+def _equip(gateway: Gateway, *, upstreams: bool) -> None:
+    config = gateway.config
+    notary = notary_of(config, gateway.store, gateway.clock)
+    gateway.control = Control(gateway)
+    gateway.audit = AuditLog(gateway.store, notary)
+    if notary is not None:
+        checkpointer = Checkpointer(notary, every=config.audit.every)
+        gateway.noticed = checkpointer.noticed
+        gateway.closing.append(checkpointer.close)
+    watch = Watch(gateway)
+    watch.sweep()
+    watch.start()
+    gateway.closing.append(watch.close)
+    if config.approvals.webhook_url:
+        notifier = Notifier(gateway, webhook(config.approvals))
+        notifier.start()
+        gateway.closing.append(notifier.close)
+    if upstreams and config.upstreams:
+        _connect(gateway)
+
+
+def _connect(gateway: Gateway) -> None:
+    """Start the MCP upstreams side by side, and register what they offer."""
+    from interlock.tools.mcp import McpTool, McpUpstream
+
+    def observe(upstream: McpUpstream, tools: Sequence[McpTool]) -> None:
+        shown = {tool.tool.name: tool.definition for tool in tools}
+        unit = Unit(pins.keys(shown), partial(pins.observe, definitions=shown, now=gateway.clock.now()))
+        pinned = gateway.committer.run(unit)
+        for tool in tools:
+            pin = pinned[tool.tool.name]
+            gateway.register(tool, problem=pins.problem(pin, tool.digest) or "", replace=True)
+
+    declare = partial(gateway.config.declared, said=())  # an upstream's word counts for nothing by itself
+    opened = []
+    for settings in gateway.config.upstreams.values():
+        upstream = McpUpstream(settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe)
+        gateway.closing.append(upstream.close)
+        opened.append((settings.name, upstream.start()))
+    troubles = []
+    for name, listed in opened:
+        try:
+            listed.result()
+        except ToolError as error:
+            troubles.append(f"upstream {name}: {error}")
+    if troubles:
+        raise ToolError("; ".join(troubles))

@@ -1,0 +1,302 @@
+"""What people do: approve, reject, kill, release, reconcile, top up, accept.
+
+Not a decision about a call. Law: every act names who did it and lands in the audit in the transaction that does it; an
+act that is not possible changes nothing and raises Refused.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from interlock import bookings, pins
+from interlock.admission import clipped
+from interlock.core import approval as rules
+from interlock.core.approval import Answer, Approval, Standing
+from interlock.core.audit import SYSTEM, Entry, Kind
+from interlock.core.budget import NOTHING, UNITS, Account, AccountKey, Amounts, Window
+from interlock.core.call import MICROS, Effect, fingerprint
+from interlock.core.canonical import canonical, digest
+from interlock.core.decide import killed_by
+from interlock.core.lifecycle import Event, State, move
+from interlock.core.record import NO_RESULT, Record
+from interlock.core.switch import Mode, Scope, Switch
+from interlock.core.verdict import StopReason
+from interlock.errors import LedgerUnavailable, Refused
+from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
+from interlock.results import encode_result
+from interlock.unit import Tx, Unit
+
+if TYPE_CHECKING:
+    from interlock.gateway import Gateway
+
+T = TypeVar("T")
+
+
+class Control:
+    """The people's side of a gateway: `gw.control`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    # --- approvals ---------------------------------------------------------------------------------------------------
+
+    def approvals(self, tenant: str | None = None, *, waiting: bool = True) -> Sequence[Approval]:
+        """What waits for an answer, oldest first; with `waiting=False` all that was ever asked."""
+        return self._gateway.store.approvals(tenant, Standing.WAITING if waiting else None)
+
+    def approve(
+        self, approval_id: str, *, by: str, note: str = "", args: Mapping[str, Any] | None = None, tenant: str | None = None
+    ) -> Approval:
+        """Say yes; with `args`, to these arguments instead. The call runs when it is sent again.
+
+        Raises Refused: no such approval (for this tenant), answered already, expired, frozen by a kill switch, or asked
+        by the same person.
+        """
+
+        def answer(tx: Tx, approval: Approval, now: int) -> Approval:
+            bound, edited = approval.digest, None
+            if args is not None:
+                edited, bound = dict(args), self._bound(tx, approval, args)
+            answered = rules.approve(approval, Answer(by, now, yes=True, note=note), edited, bound)
+            if answered.standing is Standing.APPROVED:
+                answered = replace(answered, expires_at=now + self._gateway.config.approvals.expires)
+                key = CallKey(approval.tenant, approval.run_id, approval.key)
+                record = tx.get(key)
+                if record is not None and record.state is State.WAITING:
+                    tx.put(key, replace(record, state=move(record.state, Event.APPROVE)))
+            return answered
+
+        return self._answer(approval_id, by, note, tenant, Kind.APPROVED, answer)
+
+    def reject(self, approval_id: str, *, by: str, note: str = "", tenant: str | None = None) -> Approval:
+        """Say no. One no is enough. Raises Refused as `approve` does."""
+
+        def answer(tx: Tx, approval: Approval, now: int) -> Approval:
+            why = f"rejected by {by}{f': {note}' if note else ''}"
+            bookings.close_question(tx, approval, Event.REJECT, why, now)
+            run = tx.get(RunKey(approval.tenant, approval.run_id))
+            if run is not None and self._gateway.config.approvals.on_reject == "stop":
+                bookings.stop(tx, run, StopReason.APPROVAL_REJECTED, f"{approval.tool}: {why}", now, by)
+            return rules.reject(approval, Answer(by, now, yes=False, note=note))
+
+        return self._answer(approval_id, by, note, tenant, Kind.REJECTED, answer)
+
+    def _answer(
+        self, approval_id: str, by: str, note: str, tenant: str | None, kind: Kind,
+        answer: Callable[[Tx, Approval, int], Approval],
+    ) -> Approval:  # fmt: skip
+        found = self._gateway.store.find_approval(approval_id)
+        if found is None or (tenant is not None and found.tenant != tenant):
+            raise Refused(f"there is no approval {approval_id!r}; see: interlock approvals list")
+        key = ApprovalKey(found.tenant, approval_id)
+
+        def act(tx: Tx) -> Approval:
+            now, approval = self._gateway.clock.now(), tx.get(key) or found
+            self._refuse_frozen(approval)
+            if approval.standing is Standing.WAITING and bookings.is_over(approval, self._gateway.board, now):
+                raise Refused(f"approval {approval_id} has expired; the agent has to ask again in a new call")
+            refusal = rules.refusal(approval, by)
+            if refusal is not None and not (kind is Kind.REJECTED and by in approval.requested_by):
+                raise Refused(refusal)
+            answered = answer(tx, approval, now)
+            tx.put(key, answered)
+            tx.append(
+                Entry(
+                    tenant=approval.tenant, at=now, kind=kind, run_id=approval.run_id, call_id=approval.call_id,
+                    key=approval.key, agent=approval.agent, env=approval.env, tool=approval.tool, approval_id=approval_id,
+                    by=by, note=note, policy_version=approval.policy_version, outcome=answered.standing,
+                    args=Raw(canonical(clipped(answered.edited))) if answered.edited is not None else Raw(b"{}"),
+                    detail={"digest": answered.digest, "asked_digest": answered.asked_digest or approval.digest},
+                )  # fmt: skip
+            )
+            return answered
+
+        return self._commit((HeadKey(found.tenant), key, RunKey(found.tenant, found.run_id)), act)
+
+    def _bound(self, tx: Tx, approval: Approval, args: Mapping[str, Any]) -> str:
+        """What an edited approval is bound to. The new arguments have to fit as the old ones had to."""
+        record = tx.get(CallKey(approval.tenant, approval.run_id, approval.key))
+        registered = self._gateway.tools.get(approval.tool)
+        if record is None or registered is None:
+            raise Refused(f"{approval.tool} is not registered here, so its arguments cannot be edited here")
+        problem = registered.performer.problem(args)
+        if problem is None and self._gateway.redactor.holds_secret(args):
+            problem = "they hold a credential"
+        if problem is not None:
+            raise Refused(f"the edited arguments cannot be taken: {problem}")
+        return fingerprint(record.call, registered.tool.schema_digest, canonical(args))
+
+    def _refuse_frozen(self, approval: Approval) -> None:
+        switches = self._gateway.board.active()
+        reason = killed_by(
+            switches, tenant=approval.tenant, agent=approval.agent, run=approval.run_id, tool=approval.tool,
+            effect=Effect(approval.card.effect),
+        )  # fmt: skip
+        if reason is not None:
+            raise Refused(f"approval {approval.approval_id} is frozen: {reason.text}; release it first")
+
+    # --- kill switches -----------------------------------------------------------------------------------------------
+
+    def kill(
+        self, *, reason: str, by: str, tenant: str = "", agent: str = "", tool: str = "", run: str = "", mode: str = "all"
+    ) -> Switch:
+        """Stop it now. A scope that names several things holds where all of them do; naming nothing is everything.
+
+        Returns when no process that reads this ledger can begin another effect in the scope; calls in flight have been
+        told to end. `mode="writes"` lets plain reads go on. Killing what is killed already renews its mode and reason.
+        """
+        if not by or not reason:
+            raise Refused("say who kills, and why: by=, reason=")
+        if mode not in tuple(Mode):
+            raise Refused(f"mode is {' or '.join(Mode)}, not {mode!r}")
+        scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
+        known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
+        now = self._gateway.clock.now()
+        switch = Switch(
+            known.switch_id if known else f"sw_{secrets.token_hex(8)}", scope, Mode(mode), by, reason, known.at if known else now
+        )
+        self._gateway.board.put(switch)
+        self._gateway.flights.kill((switch,))
+        self._record_switch(switch, Kind.KILLED, by, reason, now)
+        return switch
+
+    def release(
+        self, *, by: str, reason: str = "", tenant: str = "", agent: str = "", tool: str = "", run: str = ""
+    ) -> Switch:
+        """Let go of just this scope; every other switch stays. Raises Refused where nothing of this scope is killed."""
+        scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
+        known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
+        if known is None:
+            others = "; ".join(str(each.scope) for each in self._gateway.board.active()) or "nothing"
+            raise Refused(f"no kill switch holds for {scope}; what is killed: {others}")
+        if not by:
+            raise Refused("say who releases: by=")
+        now = self._gateway.clock.now()
+        released = replace(known, released_at=now, released_by=by, release_reason=reason)
+        self._gateway.board.put(released)
+        self._record_switch(released, Kind.RELEASED, by, reason, now)
+        return released
+
+    def switches(self, *, active: bool = True) -> tuple[Switch, ...]:
+        """The switches in force, or with `active=False` all that ever were."""
+        return self._gateway.board.active() if active else self._gateway.board.history()
+
+    def _record_switch(self, switch: Switch, kind: Kind, by: str, reason: str, now: int) -> None:
+        """The switch holds already; its entry follows, in the chain of its tenant or of the whole system."""
+        tenant = switch.scope.tenant or SYSTEM
+        entry = Entry(
+            tenant=tenant, at=now, kind=kind, by=by, note=reason, run_id=switch.scope.run, agent=switch.scope.agent,
+            tool=switch.scope.tool, detail={"switch": switch.switch_id, "scope": str(switch.scope), "mode": switch.mode},
+        )  # fmt: skip
+        try:
+            self._commit((HeadKey(tenant),), lambda tx: tx.append(entry))
+        except LedgerUnavailable as error:
+            raise LedgerUnavailable(
+                f"the switch is {kind} and holds in every process, but the audit could not be written: {error}"
+            ) from error
+
+    # --- unknowns and budgets ----------------------------------------------------------------------------------------
+
+    def reconcile(
+        self, *, tenant: str, run_id: str, call_id: str, happened: bool, by: str, value: Any = None, note: str = ""
+    ) -> Record:
+        """End an unknown: a person has looked, and it happened (with this value), or it did not.
+
+        What was held is spent, or returned. Raises Refused where the call is not unknown.
+        """
+        if not by:
+            raise Refused("say who has looked: by=")
+        key = self._key_of(tenant, run_id, call_id)
+
+        def act(tx: Tx) -> Record:
+            now, record = self._gateway.clock.now(), tx.get(key)
+            if record is None:
+                raise Refused(f"run {run_id!r} of tenant {tenant!r} has no call {call_id!r}")
+            if record.state is State.LEASED and record.lease is not None and record.lease.until <= now:
+                record = bookings.lapse(tx, record, now, writes=record.writes)
+            if record.state is not State.UNKNOWN:
+                raise Refused(f"call {call_id!r} is {record.state}, not unknown: there is nothing to reconcile")
+            event = Event.HAPPENED if happened else Event.DID_NOT_HAPPEN
+            result = encode_result(value, self._gateway.config.limits.result_bytes, self._gateway.redactor.redact)
+            spent = record.hold.amounts if record.hold is not None and happened else NOTHING
+            bookings.let_go(tx, record.hold, spent)
+            ended = replace(
+                record, state=move(record.state, event), settled_at=now, hold=None,
+                error="" if happened else f"{by} has looked: it did not happen{f' ({note})' if note else ''}",
+                result=Raw(result) if happened else NO_RESULT,
+            )  # fmt: skip
+            tx.put(key, ended)
+            tx.append(
+                bookings.entry_of(
+                    ended, Kind.RECONCILED, now, outcome=ended.state, by=by, note=note, usd=spent.usd,
+                    result_digest=digest(result) if happened else "",
+                )  # fmt: skip
+            )
+            return ended
+
+        return self._commit((HeadKey(tenant), key), act)
+
+    def top_up(
+        self, *, tenant: str, by: str, note: str = "", run_id: str = "", agent: str = "", tool: str = "", window: str = "run",
+        steps: int = 0, tool_calls: int = 0, usd: float = 0.0, tokens: int = 0,
+    ) -> Account:  # fmt: skip
+        """Raise the limits of a run, or of the window that runs now for an agent, a tool or the tenant.
+
+        A run that has stopped stays stopped. Raises Refused for amounts that are not positive.
+        """
+        amounts = Amounts(steps=steps, tool_calls=tool_calls, usd=round(usd * MICROS), tokens=tokens)
+        if not by or amounts == NOTHING or any(getattr(amounts, unit) < 0 for unit in UNITS):
+            raise Refused("a top-up needs by= and at least one positive amount: steps=, tool_calls=, usd=, tokens=")
+        if window not in tuple(Window) or bool(run_id) != (window == Window.RUN):
+            raise Refused(f"name a run (run_id=), or a window: one of {', '.join(list(Window)[1:])}")
+        named = [(scope, name) for scope, name in (("run", run_id), ("agent", agent), ("tool", tool)) if name]
+        if len(named) > 1:
+            raise Refused("top up one thing at a time: run_id=, agent=, tool=, or none of them for the tenant")
+        scope, subject = named[0] if named else ("tenant", tenant)
+
+        def act(tx: Tx) -> Account:
+            now = self._gateway.clock.now()
+            if run_id and tx.get(RunKey(tenant, run_id)) is None:
+                raise Refused(f"there is no run {run_id!r} of tenant {tenant!r}")
+            key = AccountKey(tenant, scope, subject, Window(window), Window(window).start(now))
+            account = (tx.get(key) or Account()).top_up(amounts)
+            tx.put(key, account)
+            detail = {"scope": scope, "subject": subject, "window": window, **{unit: getattr(amounts, unit) for unit in UNITS}}
+            tx.append(
+                Entry(tenant=tenant, at=now, kind=Kind.TOPPED_UP, run_id=run_id, by=by, note=note, detail=detail)
+            )
+            return account
+
+        return self._commit((HeadKey(tenant),), act)
+
+    # --- tools of upstreams ------------------------------------------------------------------------------------------
+
+    def pins(self) -> Sequence[Pin]:
+        """The accepted definitions of upstreams' tools; `offered` is set where an upstream shows another one now."""
+        return self._gateway.store.pins()
+
+    def accept(self, tool: str, *, by: str, note: str = "") -> Pin:
+        """Accept the changed definition of an upstream's tool. Raises Refused where nothing has changed."""
+        now = self._gateway.clock.now()
+        pin = self._commit((HeadKey(SYSTEM), PinKey(SYSTEM, tool)), lambda tx: pins.accept(tx, tool, by, now, note=note))
+        registered = self._gateway.tools.get(tool)
+        if registered is not None:
+            registered.problem = ""
+        return pin
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    def _key_of(self, tenant: str, run_id: str, call_id: str) -> CallKey:
+        """A call by its id: its key, unless an explicit idempotency key went before it."""
+        for record in self._gateway.store.calls_of(tenant, run_id):
+            if call_id in (record.call.call_id, record.call.key):
+                return bookings.call_key(record)
+        raise Refused(f"run {run_id!r} of tenant {tenant!r} has no call {call_id!r}")
+
+    def _commit(self, keys: Sequence[Key], fn: Callable[[Tx], T]) -> T:
+        return self._gateway.committer.run(Unit(keys, fn))

@@ -1,0 +1,271 @@
+"""The one road for a call: admit → perform → settle.
+
+Not a rule (`core/decide.py`), not the ledger's moves (`admission.py`, `settlement.py`), not what people do
+(`control.py`). Law: every call of every agent comes through `_road`; a call that is approved, retried, replayed or
+resumed is the same call on the same road, with other facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Collection, Generator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
+
+from interlock.admission import Admission, Running, Ticket, Wish, wish_of
+from interlock.committer import Committer
+from interlock.config import Config, tool_fields
+from interlock.core.call import Tool, ToolCall
+from interlock.core.outcome import Outcome
+from interlock.errors import LedgerUnavailable, ToolError
+from interlock.loops import LoopThread
+from interlock.meter import Meter
+from interlock.perform import Flight, Flights, Stage
+from interlock.ports import Clock, Performer, Store, SwitchBoard, Vault
+from interlock.redaction import Redactor
+from interlock.settlement import Performed, settle
+from interlock.telemetry import Telemetry
+from interlock.unit import Unit
+
+if TYPE_CHECKING:
+    from interlock.audit_log import AuditLog
+    from interlock.control import Control
+    from interlock.runs import Run
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+POLL = (0.002, 0.1)  #: seconds between looks at a call that somebody else is performing: first, and at most
+SETTLE_TRIES = 5  #: an effect that happened is worth more than one try to write it down
+
+
+class Pause(Struct, frozen=True):
+    """Wait, then ask again."""
+
+    seconds: float
+
+
+Ask = Unit[Any] | Flight | Pause
+"""What the road asks of its driver: commit this, perform this, wait."""
+
+
+class Registered(Struct):
+    """A tool as the gateway knows it: what its owner and the config say of it, and where it lives."""
+
+    tool: Tool
+    performer: Performer
+    problem: str = ""  #: why it may not be used at all, for example a definition that has changed
+
+
+class Gateway:
+    """What a team embeds: tools are registered with it, runs are opened on it. Made by `interlock.open()`."""
+
+    def __init__(
+        self, config: Config, store: Store, board: SwitchBoard, clock: Clock, vault: Vault, telemetry: Telemetry
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.board = board
+        self.clock = clock
+        self.redactor = Redactor()
+        self.telemetry = telemetry
+        self.vault = vault
+        self.committer = Committer(store)
+        self.flights = Flights()
+        self.loop = LoopThread()
+        self.tools: dict[str, Registered] = {}
+        self.closing: list[Callable[[], None]] = []  #: what else ends with the gateway, last in, first out
+        self.meter = Meter(config.prices)
+        self.noticed: Callable[[str], None] = lambda tenant: None  #: told of a tenant whose audit has moved
+        self._admission = Admission(config, board, clock, self.redactor)
+        self._stage = Stage(
+            board, clock, vault, self.redactor, self.loop, limit=config.limits.result_bytes, late=self._settle_late
+        )
+
+    control: Control
+    audit: AuditLog
+
+    # --- tools -------------------------------------------------------------------------------------------------------
+
+    def tool(self, name: str, **said: Any) -> Callable[[F], F]:
+        """Register a Python function, sync or async, as a tool.
+
+        Its JSON Schema comes from the type hints. Keywords: effect, risk, description, timeout (seconds or "10s"),
+        dedupe, idempotent, errors, cost, credential, arguments, returns: as under `tools:` in the config; where both say
+        something, the stricter counts. Raises ToolError.
+        """
+        from interlock.tools.python import PythonTool
+
+        fields = tool_fields(name, said)
+
+        def register(function: F) -> F:
+            self.register(PythonTool(function, name=name, **fields), said=fields)
+            return function
+
+        return register
+
+    def register(
+        self, performer: Performer, *, said: Collection[str] | None = None, problem: str = "", replace: bool = False
+    ) -> None:
+        """Add a tool, wherever it lives. Registering grants nothing: the policy does. Raises ToolError.
+
+        `said`: the fields that its owner really gave (None: effect and risk); `problem`: why it may not be used yet.
+        """
+        tool = self.config.declared(performer.tool, said)
+        if tool.name in self.tools and not replace:
+            raise ToolError(f"a tool named {tool.name!r} is registered already; give this one another name")
+        self.tools[tool.name] = Registered(tool, performer, problem)
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        agent: str,
+        tenant: str,
+        env: str,
+        request: str = "",
+        run_id: str | None = None,
+        budgets: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        runtime: str = "",
+        requested_by: str = "",
+    ) -> Run:
+        """Open a run, or take an existing one up again by its `run_id`.
+
+        `request`: the user's own words. `budgets`: as in the config; the stricter counts. `requested_by`: the person on
+        whose behalf, who then cannot approve its calls. Raises Refused where the run is another agent's, ConfigError for
+        names or budgets that cannot be, LedgerUnavailable.
+        """
+        from interlock.runs import open_run
+
+        return open_run(
+            self, agent=agent, tenant=tenant, env=env, request=request, run_id=run_id, budgets=budgets or {},
+            labels=labels or {}, runtime=runtime, requested_by=requested_by,
+        )  # fmt: skip
+
+    # --- the road ----------------------------------------------------------------------------------------------------
+
+    def call(self, call: ToolCall, span: Any = None) -> Outcome:
+        """Perform one call, or say why not. Waits. Raises KeyReused and LedgerUnavailable, nothing else."""
+        road = self._road(call, span)
+        answer: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                ask = road.send(answer) if error is None else road.throw(error)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            answer = error = None
+            try:
+                if isinstance(ask, Unit):
+                    answer = self.committer.run(ask)
+                elif isinstance(ask, Flight):
+                    answer = self._stage.perform(ask)
+                else:
+                    time.sleep(ask.seconds)
+            except Exception as raised:  # noqa: BLE001  the road decides what it means
+                error = raised
+
+    async def acall(self, call: ToolCall, span: Any = None) -> Outcome:
+        """The same for async callers. A caller that is cancelled is told so after its call was settled."""
+        road, loop = self._road(call, span), asyncio.get_running_loop()
+        answer: Any = None
+        error: Exception | None = None
+        cancelled = False
+        while True:
+            try:
+                ask = road.send(answer) if error is None else road.throw(error)
+            except StopIteration as end:
+                if cancelled:
+                    raise asyncio.CancelledError from None
+                outcome: Outcome = end.value
+                return outcome
+            answer = error = None
+            try:
+                if isinstance(ask, Unit):
+                    promise = self.committer.submit(ask, loop)
+                    answer = await promise.outcome()
+                    cancelled = cancelled or promise.cancelled
+                elif isinstance(ask, Flight):
+                    answer, gone = await self._stage.aperform(ask, cancelled=cancelled)
+                    cancelled = cancelled or gone
+                else:
+                    await asyncio.sleep(ask.seconds)
+            except Exception as raised:  # noqa: BLE001  the road decides what it means
+                error = raised
+
+    def _road(self, call: ToolCall, span: Any) -> Generator[Ask, Any, Outcome]:
+        wish = self._wish(call)
+        with self.telemetry.tool(call, span) as told:
+            seconds = POLL[0]
+            while isinstance(admitted := (yield self._admission.unit(wish)), Running):
+                yield Pause(seconds)
+                seconds = min(2 * seconds, POLL[1])
+            outcome = (yield from self._fly(admitted)) if isinstance(admitted, Ticket) else admitted
+            told.ended(outcome)
+            self.noticed(call.tenant)
+            return outcome
+
+    def _fly(self, ticket: Ticket) -> Generator[Ask, Any, Outcome]:
+        registered = self.tools[ticket.wish.call.tool]
+        flight = Flight(ticket, registered.performer, registered.tool)
+        self.flights.add(flight)
+        try:
+            performed: Performed = yield flight
+            trouble: LedgerUnavailable | None = None
+            for attempt in range(SETTLE_TRIES):
+                try:
+                    return (yield settle(ticket, performed, self.clock))  # type: ignore[no-any-return]
+                except LedgerUnavailable as error:
+                    trouble = error
+                yield Pause(0.05 * 4**attempt)
+            raise LedgerUnavailable(
+                f"{ticket.wish.call.tool} ended with {performed.event}, but that could not be written ({trouble});"
+                " the call becomes unknown when its lease runs out: reconcile it then"
+            )
+        finally:
+            self.flights.remove(flight)
+
+    def _wish(self, call: ToolCall) -> Wish:
+        """The call with all that can be said against it before the ledger is asked."""
+        registered = self.tools.get(call.tool)
+        if registered is None:
+            return wish_of(call, None, f"there is no tool {call.tool!r:.80}")
+        problem = registered.problem or registered.performer.problem(call.args) or ""
+        if not problem and self.redactor.holds_secret(call.args):
+            problem = "the arguments hold a credential; credentials are lent by the gateway and never pass through a model"
+        return wish_of(call, registered.tool, problem)
+
+    def _settle_late(self, flight: Flight, performed: Performed) -> None:
+        """A thread that nobody waited for has ended after all."""
+        try:
+            self.committer.run(settle(flight.ticket, performed, self.clock))
+        except LedgerUnavailable as error:
+            self.telemetry.trouble("a late outcome could not be written", error)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Finish what is being committed, then let go of the ledger, the upstreams and the threads."""
+        while self.closing:
+            self.closing.pop()()
+        self._stage.close()
+        self.loop.close()
+        self.committer.close()
+        self.store.close()
+        self.board.close()
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def fresh_id(prefix: str, now: int) -> str:
+    """An identifier that sorts by time, so that the rows of new runs lie together, and that nobody can guess."""
+    return f"{prefix}_{now // 1000:011x}{secrets.token_hex(8)}"

@@ -1,0 +1,292 @@
+"""The effect itself, between the two transactions: four ways to wait for it, one way to tell how it ended.
+
+Not a decision. Law: right before an effect the kill switches are read again, uncached, and the lease is looked at; what
+is caught there was not performed. An exception of a read is a failure; an exception, a time-out or a cancellation of a
+write leaves it unknown, unless the tool says that nothing happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from interlock.admission import MARGIN, Ticket
+from interlock.core.call import MICROS, Tool
+from interlock.core.decide import killed_by
+from interlock.core.lifecycle import Event
+from interlock.core.switch import Switch
+from interlock.core.verdict import Reason, Verdict
+from interlock.errors import CredentialError, NotDone
+from interlock.loops import LoopThread
+from interlock.ports import CallInfo, Clock, Invocation, Performer, SwitchBoard, Vault
+from interlock.redaction import Redactor
+from interlock.results import encode_result
+from interlock.settlement import Performed
+
+WORKERS = 64  #: threads for sync tools that cannot run on their caller's own
+GRACE = 1.0  #: seconds that a cancelled async tool has to end
+
+
+class NotBegun(Exception):
+    """Caught right before the effect."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.text)
+        self.reason = reason
+
+
+class Lost(Exception):
+    """The effect began, and nobody will hear how it ended."""
+
+
+class Flight:
+    """One call between its two transactions."""
+
+    __slots__ = ("cancel", "killed", "lease_until", "performer", "reported", "ticket", "tool")
+
+    def __init__(self, ticket: Ticket, performer: Performer, tool: Tool) -> None:
+        self.ticket = ticket
+        self.performer = performer
+        self.tool = tool
+        self.lease_until = ticket.lease.until
+        self.cancel: Callable[[], object] | None = None  #: None: a thread, which cannot be cancelled
+        self.killed: Reason | None = None
+        self.reported: int | None = None
+
+    def kill(self, reason: Reason) -> None:
+        """Mark it, and cancel what can be cancelled."""
+        if self.killed is None:
+            self.killed = reason
+            if self.cancel is not None:
+                self.cancel()
+
+    def report_cost(self, usd: float) -> None:
+        """What the tool says that it cost, in dollars."""
+        self.reported = max(0, round(usd * MICROS))
+
+
+class Flights:
+    """All calls of this process that are between their two transactions."""
+
+    def __init__(self) -> None:
+        self._flights: dict[str, Flight] = {}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Flight]:
+        with self._lock:
+            return iter(list(self._flights.values()))
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def add(self, flight: Flight) -> None:
+        """It has been admitted."""
+        with self._lock:
+            self._flights[flight.ticket.lease.lease_id] = flight
+
+    def remove(self, flight: Flight) -> None:
+        """It has been settled."""
+        with self._lock:
+            self._flights.pop(flight.ticket.lease.lease_id, None)
+
+    def kill(self, switches: tuple[Switch, ...]) -> None:
+        """Cancel whatever these switches forbid."""
+        for flight in self:
+            reason = _caught(flight, switches)
+            if reason is not None:
+                flight.kill(reason)
+
+
+class Stage:
+    """Where effects happen. One for each gateway."""
+
+    def __init__(
+        self,
+        board: SwitchBoard,
+        clock: Clock,
+        vault: Vault,
+        redactor: Redactor,
+        loop: LoopThread,
+        *,
+        limit: int,
+        late: Callable[[Flight, Performed], None],
+    ) -> None:
+        self._late = late  #: told how a thread ended that nobody waits for any more
+        self._board = board
+        self._clock = clock
+        self._vault = vault
+        self._redactor = redactor
+        self._loop = loop
+        self._limit = limit
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._starting = threading.Lock()
+
+    def perform(self, flight: Flight) -> Performed:
+        """Perform on behalf of a sync caller; waits for it."""
+        try:
+            invocation = self._invocation(flight)
+            if flight.performer.is_async:
+                return self._heard(flight, self._wait(flight, self._loop.submit(self._awaited(flight, invocation)), cancels=True))
+            if flight.tool.timeout is None:
+                self._last_look(flight)
+                return self._heard(flight, flight.performer.perform(invocation))
+            return self._heard(flight, self._wait(flight, self._threaded(flight, invocation), cancels=False))
+        except Exception as error:  # noqa: BLE001  whatever a tool raises is told, not passed on
+            return self._trouble(flight, error)
+
+    async def aperform(self, flight: Flight, *, cancelled: bool) -> tuple[Performed, bool]:
+        """Perform on behalf of an async caller. Gives with it whether the caller was cancelled meanwhile."""
+        if cancelled:
+            gone = Reason("in_time", Verdict.DENY, "its caller was cancelled before it began")
+            return self._trouble(flight, NotBegun(gone)), False
+        try:
+            invocation = self._invocation(flight)
+            loop = asyncio.get_running_loop()
+            thread: concurrent.futures.Future[Any] | None = None
+            future: asyncio.Future[Any]
+            if flight.performer.is_async:
+                future = asyncio.ensure_future(self._awaited(flight, invocation))
+                flight.cancel = partial(loop.call_soon_threadsafe, future.cancel)
+            else:
+                thread = self._threaded(flight, invocation)
+                future = asyncio.wrap_future(thread)
+        except Exception as error:  # noqa: BLE001
+            return self._trouble(flight, error), False
+        try:
+            done, _ = await asyncio.wait({future}, timeout=self._seconds_left(flight))
+        except asyncio.CancelledError:
+            done, cancelled = set(), True
+        try:
+            if not done and thread is None:  # end it, and wait a moment for it to say how
+                future.cancel()
+                done, _ = await asyncio.wait({future}, timeout=GRACE)
+            if not done:
+                self._abandon(flight, thread)
+                raise Lost("cancelled by its caller" if cancelled else _timed_out(flight.tool))
+            return self._heard(flight, future.result()), cancelled
+        except asyncio.CancelledError:
+            why = "cancelled by its caller" if cancelled else _timed_out(flight.tool)
+            return self._trouble(flight, Lost("killed" if flight.killed else why)), cancelled
+        except Exception as error:  # noqa: BLE001
+            return self._trouble(flight, error), cancelled
+
+    def close(self) -> None:
+        """Begin nothing more. Threads that run are left to end."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- before ------------------------------------------------------------------------------------------------------
+
+    def _invocation(self, flight: Flight) -> Invocation:
+        ticket, call = flight.ticket, flight.ticket.wish.call
+        info = CallInfo(
+            tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id, step_id=call.step_id, call_id=call.call_id,
+            key=call.key, deadline=ticket.deadline, attempt=ticket.record.attempts, report_cost=flight.report_cost,
+        )  # fmt: skip
+        credential = None
+        if flight.tool.credential:
+            credential = self._vault.lend(flight.tool.credential, tenant=call.tenant, env=call.env)
+            self._redactor.remember(credential)
+        return Invocation(args=ticket.record.args, info=info, credential=credential)
+
+    def _last_look(self, flight: Flight) -> None:
+        """The second look at the kill switches, and at the lease. What is caught here was not performed."""
+        switches = self._board.active()
+        if switches:
+            reason = _caught(flight, switches)
+            if reason is not None:
+                raise NotBegun(reason)
+        if self._clock.now() >= min(flight.ticket.deadline, flight.lease_until - MARGIN):
+            raise NotBegun(Reason("in_time", Verdict.DENY, "too little was left of its time to begin it"))
+
+    def _seconds_left(self, flight: Flight) -> float:
+        return max(0.0, (flight.ticket.deadline - self._clock.now()) / MICROS)
+
+    # --- during ------------------------------------------------------------------------------------------------------
+
+    async def _awaited(self, flight: Flight, invocation: Invocation) -> Any:
+        self._last_look(flight)
+        return await flight.performer.perform(invocation)
+
+    def _threaded(self, flight: Flight, invocation: Invocation) -> concurrent.futures.Future[Any]:
+        context = contextvars.copy_context()
+
+        def begin() -> Any:
+            self._last_look(flight)
+            return context.run(flight.performer.perform, invocation)
+
+        with self._starting:
+            if self._pool is None:
+                self._pool = concurrent.futures.ThreadPoolExecutor(WORKERS, "interlock-tool")
+        return self._pool.submit(begin)
+
+    def _wait(self, flight: Flight, future: concurrent.futures.Future[Any], *, cancels: bool) -> Any:
+        if cancels:
+            flight.cancel = future.cancel
+        try:
+            return future.result(timeout=self._seconds_left(flight))
+        except concurrent.futures.TimeoutError:
+            if future.done():  # the tool's own TimeoutError
+                raise
+            if cancels:
+                future.cancel()
+            else:
+                self._abandon(flight, future)
+            raise Lost(_timed_out(flight.tool)) from None
+        except concurrent.futures.CancelledError:
+            raise Lost("killed") from None
+
+    def _abandon(self, flight: Flight, thread: concurrent.futures.Future[Any] | None) -> None:
+        """Nobody waits for this thread any more. If it had begun, it still tells the ledger how it ended."""
+        if thread is None:
+            return
+        if thread.cancel():
+            raise NotBegun(Reason("in_time", Verdict.DENY, "no thread was free to begin it in time"))
+
+        def tell(ended: concurrent.futures.Future[Any]) -> None:
+            error = ended.exception()
+            self._late(flight, self._heard(flight, ended.result()) if error is None else self._trouble(flight, error))
+
+        thread.add_done_callback(tell)
+
+    # --- after -------------------------------------------------------------------------------------------------------
+
+    def _heard(self, flight: Flight, value: Any) -> Performed:
+        result = encode_result(value, self._limit, self._redactor.redact)
+        return Performed(event=Event.SUCCEED, result=result, usd=flight.reported, caught=flight.killed)
+
+    def _trouble(self, flight: Flight, error: BaseException) -> Performed:
+        text = self._redactor.redact_text(_told(error))
+        if isinstance(error, NotBegun):
+            return Performed(event=Event.CATCH, error=text, caught=error.reason)
+        if isinstance(error, NotDone | CredentialError):
+            return Performed(event=Event.FAIL, error=text, free=True, caught=flight.killed)
+        if flight.tool.effect.writes and not (flight.tool.errors_mean_failed and not isinstance(error, Lost)):
+            return Performed(event=Event.LOSE, error=text, caught=flight.killed)
+        return Performed(event=Event.FAIL, error=text, usd=flight.reported, caught=flight.killed)
+
+
+def _caught(flight: Flight, switches: tuple[Switch, ...]) -> Reason | None:
+    call = flight.ticket.wish.call
+    return killed_by(
+        switches, tenant=call.tenant, agent=call.agent, run=call.run_id, tool=call.tool, effect=flight.tool.effect
+    )
+
+
+def _timed_out(tool: Tool) -> str:
+    return "it ran out of time" if tool.timeout is None else f"it took longer than {tool.timeout / MICROS:g} s"
+
+
+def _told(error: BaseException) -> str:
+    """What people and models are told of an exception: its kind and its words, clipped; no trace."""
+    if isinstance(error, Lost | NotBegun | NotDone | CredentialError):
+        return str(error)[:500]
+    words = str(getattr(error, "text", "") or error)
+    return f"{type(error).__name__}: {words}"[:500] if words else type(error).__name__

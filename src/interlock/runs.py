@@ -1,0 +1,389 @@
+"""A run as the program that drives an agent holds it.
+
+Not the run in the ledger (`core/run.py`): this is a handle, and holds nothing that could be lost. Law: whatever it says
+of the run, it has just read; whatever it does goes through the ledger.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from interlock import bookings
+from interlock.core import run as core
+from interlock.core.audit import Entry, Kind
+from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Limits, Line, Window
+from interlock.core.call import MICROS, ToolCall
+from interlock.core.decide import Facts, decide_step
+from interlock.core.names import problem_of_name
+from interlock.core.outcome import Outcome
+from interlock.core.run import STOP_TEXTS, StopText
+from interlock.core.verdict import StopReason, Verdict
+from interlock.errors import ConfigError, Refused, RunStopped
+from interlock.meter import Usage
+from interlock.ports import HeadKey, RunKey, StepKey
+from interlock.unit import Tx, Unit
+
+if TYPE_CHECKING:
+    from interlock.gateway import Gateway
+
+
+class Used(Struct, frozen=True):
+    """One unit of a run's budget. Seconds and dollars as floats, the rest as integers; None: no limit."""
+
+    used: float
+    held: float
+    left: float | None
+    limit: float | None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """How a run stands, or ended."""
+
+    run_id: str
+    tenant: str
+    agent: str
+    env: str
+    status: str  #: running, paused, completed, stopped or failed
+    stop_reason: StopReason | None
+    detail: str  #: for operators
+    texts: StopText | None  #: what to say of the stop: `.model`, `.user`, `.operator`
+    steps: Used
+    tool_calls: Used
+    seconds: Used
+    usd: Used
+    tokens: Used
+    denials: int
+    calls: Mapping[str, int]  #: state → how many calls of the run are in it
+    pending: tuple[str, ...]  #: ids of the approvals that it waits for
+
+
+class Run:
+    """One job of an agent. A sync and async context manager: leaving it finishes the run, unless it waits for people."""
+
+    def __init__(self, gateway: Gateway, opened: core.Run) -> None:
+        self._gateway = gateway
+        self._agent, self._env, self._runtime = opened.agent, opened.env, opened.runtime
+        self._span = gateway.telemetry.run_opened(opened)
+        self._turns: dict[str, Any] = {}  # spans of the model turns that are open
+        self._step_id = ""
+        self.tenant = opened.tenant
+        self.run_id = opened.run_id
+
+    def __repr__(self) -> str:
+        return f"Run(run_id={self.run_id!r}, tenant={self.tenant!r}, agent={self._agent!r})"
+
+    # --- the tool plane ----------------------------------------------------------------------------------------------
+
+    def call(
+        self, tool: str, args: Mapping[str, Any], *, call_id: str | None = None, idempotency_key: str | None = None
+    ) -> Outcome:
+        """Use a tool, or hear why not. Waits for it.
+
+        The same `call_id` (or `idempotency_key`, which goes before it) is the same call: it is performed once and
+        answered from the record after that. Raises KeyReused where it comes with another tool or other arguments, and
+        LedgerUnavailable; a refusal is an `Outcome`, not an exception.
+        """
+        return self._gateway.call(self._toolcall(tool, args, call_id, idempotency_key), self._span)
+
+    async def acall(
+        self, tool: str, args: Mapping[str, Any], *, call_id: str | None = None, idempotency_key: str | None = None
+    ) -> Outcome:
+        """The same, awaited."""
+        return await self._gateway.acall(self._toolcall(tool, args, call_id, idempotency_key), self._span)
+
+    def _toolcall(self, tool: str, args: Mapping[str, Any], call_id: str | None, key: str | None) -> ToolCall:
+        for what, name in (("tool", tool), ("call_id", call_id), ("idempotency_key", key)):
+            problem = None if name is None else problem_of_name(name, what)
+            if problem is not None:
+                raise ConfigError(problem)
+        call_id = call_id or f"call_{secrets.token_hex(8)}"
+        return ToolCall(
+            tenant=self.tenant, agent=self._agent, env=self._env, run_id=self.run_id, tool=tool, args=args, call_id=call_id,
+            key=key or call_id, runtime=self._runtime, step_id=self._step_id,
+        )  # fmt: skip
+
+    # --- the model plane ---------------------------------------------------------------------------------------------
+
+    def begin_step(
+        self, model: str = "", *, max_output_tokens: int | None = None, input_tokens: int | None = None
+    ) -> core.Step:
+        """Before a model turn: counts it, and sets aside its worst case. Raises RunStopped, and nothing is begun.
+
+        Where a budget in USD is in force, `model` and `max_output_tokens` are needed, else the run stops as `unpriced`.
+        Without `input_tokens` the worst case is the model's whole context window, or all that is left where that is
+        less: a hard limit, which lets fewer turns run side by side than one that knows the size of its input.
+        """
+        step: core.Step | RunStopped = self._commit(lambda tx: self._begin(tx, model, max_output_tokens, input_tokens))
+        if isinstance(step, RunStopped):
+            raise step
+        self._step_id = step.step_id
+        self._turns[step.step_id] = self._gateway.telemetry.step_began(step, self._span)
+        return step
+
+    def end_step(self, step: core.Step, usage: Usage | None = None) -> None:
+        """After a model turn: books what it used and returns the rest. Never raises for governance.
+
+        Where a budget in USD is in force, a missing usage or an unknown price stops the run as `unpriced`, and what was
+        held is spent. Ending a step twice changes nothing.
+        """
+        ended = self._commit(lambda tx: self._end(tx, step, usage))
+        self._gateway.telemetry.step_ended(ended, self._turns.pop(step.step_id, None))
+
+    def _begin(self, tx: Tx, model: str, output: int | None, given: int | None) -> core.Step | RunStopped:
+        now, run = self._gateway.clock.now(), self._read(tx).resumed(self._gateway.clock.now())
+        lines = self._lines(tx, run, now)
+        cost = self._worst_case(lines, model, output, given)
+        if cost is None:
+            stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"no price for model {model or '(not named)'}", now)
+            return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
+        facts = Facts(
+            now=now, policy=self._gateway.config.policy, run=run, tool=None, switches=self._gateway.board.active(), cost=cost,
+            lines=lines,
+        )  # fmt: skip
+        decision = decide_step(facts)
+        if decision.verdict is Verdict.STOP:
+            reason = run.stop_reason or decision.stop or _STOP_OF_WINDOW.get(_short(lines, cost), StopReason.MAX_USD)
+            bookings.stop(tx, run, reason, decision.text, now)
+            return RunStopped(reason, decision.text)
+        hold = Hold(cost, tuple(line.key for line in lines))
+        bookings.take(tx, hold)
+        step = core.Step(
+            tenant=run.tenant, run_id=run.run_id, step_id=f"s{run.steps + 1}", began_at=now, hold=hold, model=model
+        )
+        tx.put(StepKey(step.tenant, step.run_id, step.step_id), step)
+        tx.put(self._key, replace(run, steps=run.steps + 1, open_steps=(*run.open_steps, step.step_id)))
+        tx.append(_step_entry(run, step, Kind.STEP_BEGAN, now))
+        return step
+
+    def _end(self, tx: Tx, begun: core.Step, usage: Usage | None) -> core.Step:
+        now, run, key = self._gateway.clock.now(), self._read(tx), StepKey(begun.tenant, begun.run_id, begun.step_id)
+        step = tx.get(key)
+        if step is None or step.ended_at is not None:
+            return step or begun
+        usd = None if usage is None else self._gateway.meter.price(step.model, usage)
+        held = step.hold.amounts
+        spent = held if usage is None else replace(held, tokens=usage.tokens)
+        if usage is not None and usd is not None:
+            spent = replace(spent, usd=usd)
+        bookings.let_go(tx, step.hold, spent)
+        ended = replace(
+            step, ended_at=now, usd=usd, input_tokens=usage.input_tokens if usage else 0,
+            output_tokens=usage.output_tokens if usage else 0,
+        )  # fmt: skip
+        tx.put(key, ended)
+        run = replace(run, open_steps=tuple(each for each in run.open_steps if each != step.step_id))
+        tx.put(self._key, run)
+        tx.append(_step_entry(run, ended, Kind.STEP_ENDED, now))
+        if usd is None and self._in_dollars(run):
+            why = "its usage did not come back" if usage is None else "its price is not known"
+            bookings.stop(tx, run, StopReason.UNPRICED, f"model {step.model or '(not named)'}: {why}", now)
+        elif spent.usd > held.usd or spent.tokens > held.tokens:
+            reason = StopReason.MAX_USD if spent.usd > held.usd else StopReason.MAX_TOKENS
+            if any(line.account.short_of(_ONE_MORE[reason], line.limits) for line in self._lines(tx, run, now)):
+                bookings.stop(tx, run, reason, f"step {step.step_id} used more than the worst case that was held", now)
+        return ended
+
+    def _worst_case(self, lines: tuple[Line, ...], model: str, output: int | None, given: int | None) -> Amounts | None:
+        """What to set aside for a turn; None where it cannot be priced and a budget in USD is in force."""
+        limited = {unit for line in lines for unit in UNITS if getattr(line.limits, unit) is not None}
+        window = given if given is not None else self._gateway.meter.window(model) if model else None
+        tokens = usd = 0
+        if "usd" in limited:
+            if not model or output is None:
+                return None
+            least = self._gateway.meter.price(model, Usage(input_tokens=given or 0, output_tokens=output))
+            most = self._gateway.meter.price(model, Usage(input_tokens=window or 0, output_tokens=output))
+            if least is None or most is None:
+                return None
+            usd = _within("usd", lines, least, most)
+        if "tokens" in limited:
+            tokens = _within("tokens", lines, (given or 0) + (output or 0), (window or 0) + (output or 0))
+        return Amounts(steps=1, usd=usd, tokens=tokens)
+
+    def _in_dollars(self, run: core.Run) -> bool:
+        quotas = self._gateway.config.quotas(run.tenant, run.agent, "")
+        return run.limits.usd is not None or any(quota.limits.usd is not None for quota in quotas)
+
+    def _lines(self, tx: Tx, run: core.Run, now: int) -> tuple[Line, ...]:
+        """The accounts that a model turn is booked on: those of a call, without any tool's."""
+        own = bookings.run_account(run.tenant, run.run_id)
+        found = [Line(own, run.limits, tx.get(own) or Account())]
+        for quota in self._gateway.config.quotas(run.tenant, run.agent, ""):
+            key = AccountKey(run.tenant, quota.scope, quota.subject, quota.window, quota.window.start(now))
+            found.append(Line(key, quota.limits, tx.get(key) or Account()))
+        return tuple(found)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def stop(self, reason: StopReason | str, detail: str = "", *, by: str = "") -> None:
+        """Throw the latch: nothing of the run is performed any more. The first reason stays. Raises ConfigError."""
+        try:
+            reason = StopReason(reason)
+        except ValueError:
+            raise ConfigError(f"{reason!r} is no stop reason; one of: {', '.join(StopReason)}") from None
+        stopped = self._commit(lambda tx: bookings.stop(tx, self._read(tx), reason, detail, self._gateway.clock.now(), by))
+        self._gateway.telemetry.run_stopped(self._span, stopped)
+        self._span = None
+
+    def finish(self) -> None:
+        """The agent is done: `completed`, unless the run has stopped for another reason before."""
+        self.stop(StopReason.COMPLETED)
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the run has stopped, or None."""
+        return self._load().stop_reason
+
+    @property
+    def status(self) -> str:
+        """running, paused, completed, stopped or failed."""
+        return self._load().status
+
+    def report(self) -> Report:
+        """How the run stands: status, stop reason with its three texts, what is used and left, calls by state."""
+        return report_of(self._gateway, self._load())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and not isinstance(error, RunStopped):
+            self.stop(StopReason.CANCELLED, f"left by {type(error).__name__}")
+        elif self.status == "running":
+            self.finish()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    @property
+    def _key(self) -> RunKey:
+        return RunKey(self.tenant, self.run_id)
+
+    def _load(self) -> core.Run:
+        found: core.Run | None = self._gateway.store.load(self._key)
+        if found is None:
+            raise Refused(f"there is no run {self.run_id!r} of tenant {self.tenant!r}")
+        return found
+
+    def _read(self, tx: Tx) -> core.Run:
+        run = tx.get(self._key)
+        if run is None:
+            raise Refused(f"there is no run {self.run_id!r} of tenant {self.tenant!r}")
+        return run
+
+    def _commit(self, fn: Any) -> Any:
+        return self._gateway.committer.run(Unit((HeadKey(self.tenant), self._key), fn))
+
+
+def open_run(
+    gateway: Gateway, *, agent: str, tenant: str, env: str, request: str, run_id: str | None, budgets: Mapping[str, Any],
+    labels: Mapping[str, str], runtime: str, requested_by: str,
+) -> Run:  # fmt: skip
+    """Open a run, or take an existing one up again."""
+    from interlock.gateway import fresh_id
+
+    named = {"agent": agent, "tenant": tenant, "env": env, "run_id": run_id, "runtime": runtime or None}
+    problems = [problem for what, name in named.items() if name is not None and (problem := problem_of_name(name, what))]
+    if problems:
+        raise ConfigError("; ".join(problems))
+    budget = gateway.config.run_budget(tenant, agent, budgets)
+    now = gateway.clock.now()
+    wanted = core.Run(
+        tenant=tenant, run_id=run_id or fresh_id("run", now), agent=agent, env=env, opened_at=now,
+        deadline=now + budget.max_seconds, max_seconds=budget.max_seconds, limits=budget.limits, max_denials=budget.max_denials,
+        max_repeats=budget.max_repeats, policy_version=gateway.config.policy.version, runtime=runtime, request=request,
+        labels=dict(labels), requested_by=requested_by,
+    )  # fmt: skip
+    key = RunKey(tenant, wanted.run_id)
+
+    def take_up(tx: Tx) -> core.Run:
+        known = tx.get(key)
+        if known is not None:
+            if (known.agent, known.env) != (agent, env):
+                raise Refused(f"run {known.run_id!r} is agent {known.agent!r} in {known.env!r}, not {agent!r} in {env!r}")
+            return known
+        tx.put(key, wanted)
+        tx.append(
+            Entry(
+                tenant=tenant, at=now, kind=Kind.RUN_OPENED, run_id=wanted.run_id, agent=agent, env=env, runtime=runtime,
+                policy_version=wanted.policy_version, by=requested_by,
+                detail={"budget": msgspec.to_builtins(wanted.limits), "max_seconds": budget.max_seconds // MICROS},
+            )  # fmt: skip
+        )
+        return wanted
+
+    return Run(gateway, gateway.committer.run(Unit((HeadKey(tenant), key), take_up)))
+
+
+def report_of(gateway: Gateway, run: core.Run) -> Report:
+    """The report of any run in the ledger."""
+    account = gateway.store.load(bookings.run_account(run.tenant, run.run_id)) or Account()
+    calls: dict[str, int] = {}
+    pending = []
+    for record in gateway.store.calls_of(run.tenant, run.run_id):
+        calls[record.state] = calls.get(record.state, 0) + 1
+        if record.state == "waiting" and record.approval_id:
+            pending.append(record.approval_id)
+    end = run.stopped_at or run.paused_at or gateway.clock.now()
+    left = max(0, run.deadline - end)
+    return Report(
+        run_id=run.run_id, tenant=run.tenant, agent=run.agent, env=run.env, status=run.status, stop_reason=run.stop_reason,
+        detail=run.stop_detail, texts=STOP_TEXTS[run.stop_reason] if run.stop_reason else None,
+        steps=_used(account, run.limits, "steps"), tool_calls=_used(account, run.limits, "tool_calls"),
+        seconds=Used((run.max_seconds - left) / MICROS, 0, left / MICROS, run.max_seconds / MICROS),
+        usd=_used(account, run.limits, "usd", MICROS), tokens=_used(account, run.limits, "tokens"), denials=run.denials,
+        calls=calls, pending=tuple(pending),
+    )  # fmt: skip
+
+
+def _used(account: Account, limits: Limits, unit: str, scale: int = 1) -> Used:
+    spent, held, extra = (getattr(amounts, unit) for amounts in (account.spent, account.held, account.extra))
+    limit = getattr(limits, unit)
+    limit = None if limit is None else limit + extra
+    left = None if limit is None else max(0, limit - spent - held)
+    if scale == 1:
+        return Used(spent, held, left, limit)
+    return Used(spent / scale, held / scale, left and left / scale, limit and limit / scale)
+
+
+def _within(unit: str, lines: tuple[Line, ...], least: int, most: int) -> int:
+    """The worst case, or all that is left where that is less; but never less than what is sure to be used."""
+    left = [room for line in lines if (room := getattr(line.account.left(line.limits), unit)) is not None]
+    return max(least, min(most, *left)) if left else most
+
+
+def _short(lines: tuple[Line, ...], cost: Amounts) -> str:
+    return next((unit for line in lines if (unit := line.account.short_of(cost, line.limits))), "")
+
+
+def _step_entry(run: core.Run, step: core.Step, kind: Kind, now: int) -> Entry:
+    detail: dict[str, Any] = {"model": step.model, "held_usd": step.hold.amounts.usd}
+    if kind is Kind.STEP_ENDED:
+        detail |= {"input_tokens": step.input_tokens, "output_tokens": step.output_tokens, "priced": step.usd is not None}
+    return Entry(
+        tenant=run.tenant, at=now, kind=kind, run_id=run.run_id, step_id=step.step_id, agent=run.agent, env=run.env,
+        runtime=run.runtime, usd=step.usd or 0, tokens=step.input_tokens + step.output_tokens, detail=detail,
+    )  # fmt: skip
+
+
+_STOP_OF_WINDOW = {
+    "steps": StopReason.MAX_STEPS,
+    "usd": StopReason.MAX_USD,
+    "tokens": StopReason.MAX_TOKENS,
+    "tool_calls": StopReason.MAX_TOOL_CALLS,
+}
+_ONE_MORE = {StopReason.MAX_USD: Amounts(usd=1), StopReason.MAX_TOKENS: Amounts(tokens=1)}

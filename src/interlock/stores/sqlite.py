@@ -1,0 +1,362 @@
+"""The ledger in one SQLite file, and the switch board in another beside it.
+
+Not a rule of anything: it keeps and finds. Law: WAL, `synchronous=FULL` unless told otherwise, `BEGIN IMMEDIATE`;
+several processes on one file are correct. What is remembered between transactions is trusted only while nobody else has
+written (`PRAGMA data_version`), and is thrown away when a commit fails.
+
+The standard library's `sqlite3` is used on purpose: two SQLite libraries in one process on one file break each other's
+POSIX locks, and people do open their ledger with the one they have.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from interlock.core.approval import Approval, Standing
+from interlock.core.audit import Head, Sealed
+from interlock.core.budget import Account, AccountKey, Window
+from interlock.core.record import Record
+from interlock.core.run import Run, Step
+from interlock.core.switch import Switch
+from interlock.errors import LedgerUnavailable
+from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, StepKey
+from interlock.stores.migrate import migrate
+from interlock.unit import Tx, Unit
+
+BUSY_SECONDS = 10.0  #: how long a transaction waits for the other writers of the file
+REMEMBERED = 20_000  #: values kept between transactions
+PAGE = 500
+
+_encode = msgspec.json.Encoder().encode
+_SELECT: dict[type, str] = {
+    HeadKey: "SELECT seq, hash FROM heads WHERE tenant = ?",
+    RunKey: "SELECT body FROM runs WHERE tenant = ? AND run_id = ?",
+    StepKey: "SELECT body FROM steps WHERE tenant = ? AND run_id = ? AND step_id = ?",
+    CallKey: "SELECT body FROM calls WHERE tenant = ? AND run_id = ? AND key = ?",
+    AccountKey: "SELECT body FROM accounts WHERE tenant = ? AND scope = ? AND subject = ? AND win = ? AND start = ?",
+    ApprovalKey: "SELECT body FROM approvals WHERE tenant = ? AND approval_id = ?",
+    PinKey: "SELECT body FROM pins WHERE tenant = ? AND tool = ?",
+}
+_DECODE: dict[type, Any] = {
+    kind: msgspec.json.Decoder(value).decode
+    for kind, value in (
+        (RunKey, Run), (StepKey, Step), (CallKey, Record), (AccountKey, Account), (ApprovalKey, Approval), (PinKey, Pin)
+    )
+}  # fmt: skip
+_UPSERT: dict[type, str] = {
+    HeadKey: "INSERT INTO heads VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+    RunKey: "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+    StepKey: "INSERT INTO steps VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+    CallKey: "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " state = excluded.state, lease_until = excluded.lease_until, body = excluded.body",
+    AccountKey: "INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+    ApprovalKey: "INSERT INTO approvals VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " standing = excluded.standing, body = excluded.body",
+    PinKey: "INSERT INTO pins VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+}
+_APPEND = "INSERT INTO audit VALUES (?, ?, ?, ?)"
+_KEPT = frozenset({HeadKey, RunKey, AccountKey})  #: kinds that the next transaction will want again
+
+
+class SqliteStore:
+    """A `ports.Store` on one SQLite file."""
+
+    def __init__(self, path: str | Path, *, synchronous: str = "full") -> None:
+        self._path = Path(path)
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._remembered: dict[Key, Any] = {}
+        self._version = -1
+        with _mapped(self._path):
+            self._writer = _connect(self._path, synchronous)
+            self._writer.execute("PRAGMA busy_timeout = 0")  # `_begin` waits in its own way
+            with begun(self._writer):
+                migrate("sqlite", self._writer.execute)
+            self._reader = _connect(self._path, synchronous)
+
+    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+        with self._writing, _mapped(self._path):
+            try:
+                _begin(self._writer)
+                session = _Session(self._writer, self._trusted())
+                tx = Tx(session, list(dict.fromkeys(key for unit in units for key in unit.keys)))
+                values = [unit.fn(tx) for unit in units]
+                if tx.written or tx.sealed:
+                    _flush(self._writer, tx)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._remembered.clear()
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+            self._remember(tx)
+            return values
+
+    def _trusted(self) -> dict[Key, Any]:
+        """What is remembered, if nobody else has written since. Asked inside the transaction, so that nobody can now."""
+        version = self._writer.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version or len(self._remembered) > REMEMBERED:
+            self._remembered.clear()
+            self._version = version
+        return self._remembered
+
+    def _remember(self, tx: Tx) -> None:
+        for key, value in tx.written.items():
+            if type(key) in _KEPT:
+                self._remembered[key] = value
+
+    def load(self, key: Key) -> Any | None:
+        with self._reading, _mapped(self._path):
+            return _Session(self._reader, {}).load((key,)).get(key)
+
+    def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[Run]:
+        where, values = _where(("tenant = ?", tenant), ("opened_at < ?", before))
+        return self._bodies(Run, f"SELECT body FROM runs{where} ORDER BY opened_at DESC LIMIT ?", (*values, limit))
+
+    def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
+        with self._reading, _mapped(self._path):
+            return _Session(self._reader, {}).calls_of(tenant, run_id)
+
+    def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
+        where, values = _where(("tenant = ?", tenant), ("standing = ?", standing))
+        return self._bodies(Approval, f"SELECT body FROM approvals{where} ORDER BY asked_at, approval_id", values)
+
+    def find_approval(self, approval_id: str) -> Approval | None:
+        found = self._bodies(Approval, "SELECT body FROM approvals WHERE approval_id = ?", (approval_id,))
+        return found[0] if found else None
+
+    def lapsed(self, now: int, limit: int = 100) -> Sequence[Record]:
+        query = "SELECT body FROM calls WHERE lease_until IS NOT NULL AND lease_until < ? ORDER BY lease_until LIMIT ?"
+        return self._bodies(Record, query, (now, limit))
+
+    def accounts(self, tenant: str, since: int = 0) -> Iterable[tuple[AccountKey, Account]]:
+        query = "SELECT scope, subject, win, start, body FROM accounts WHERE tenant = ? AND start >= ?"
+        rows = self._rows(query, (tenant, since))
+        return [(AccountKey(tenant, row[0], row[1], Window(row[2]), row[3]), _DECODE[AccountKey](row[4])) for row in rows]
+
+    def pins(self) -> Sequence[Pin]:
+        return self._bodies(Pin, "SELECT body FROM pins ORDER BY tool", ())
+
+    def tenants(self) -> Sequence[str]:
+        return [row[0] for row in self._rows("SELECT tenant FROM heads ORDER BY tenant", ())]
+
+    def entries(self, tenant: str, after: int = 0, limit: int | None = None) -> Iterator[Sealed]:
+        query = "SELECT seq, hash, body FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
+        while limit is None or limit > 0:
+            rows = self._rows(query, (tenant, after, PAGE if limit is None else min(PAGE, limit)))
+            for seq, digest, body in rows:
+                yield Sealed(tenant, seq, body.encode() if isinstance(body, str) else bytes(body), digest)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
+            limit = None if limit is None else limit - len(rows)
+
+    def close(self) -> None:
+        with self._writing, self._reading:
+            self._writer.close()
+            self._reader.close()
+
+    def _rows(self, query: str, values: Sequence[Any]) -> list[Any]:
+        with self._reading, _mapped(self._path):
+            return self._reader.execute(query, values).fetchall()
+
+    def _bodies(self, kind: type, query: str, values: Sequence[Any]) -> list[Any]:
+        return [msgspec.json.decode(row[0], type=kind) for row in self._rows(query, values)]
+
+
+class SqliteSwitchBoard:
+    """A `ports.SwitchBoard` in a small SQLite file of its own."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._lock = threading.Lock()
+        self._version: int | None = None
+        self._active: tuple[Switch, ...] = ()
+        with _mapped(self._path):
+            self._connection = _connect(self._path, "full")
+            with begun(self._connection):
+                self._connection.execute(
+                    "CREATE TABLE IF NOT EXISTS switches"
+                    " (switch_id TEXT PRIMARY KEY, at INTEGER NOT NULL, active INTEGER NOT NULL, body TEXT NOT NULL)"
+                )
+
+    def active(self) -> tuple[Switch, ...]:
+        with self._lock, _mapped(self._path):
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:  # somebody has written since: the pragma looks at the file, not at a cache
+                self._active = self._read(" WHERE active = 1")
+                self._version = version
+            return self._active
+
+    def history(self) -> tuple[Switch, ...]:
+        with self._lock, _mapped(self._path):
+            return self._read("")
+
+    def put(self, switch: Switch) -> None:
+        with self._lock, _mapped(self._path):
+            with begun(self._connection):
+                self._connection.execute(
+                    "INSERT INTO switches VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                    " active = excluded.active, body = excluded.body",
+                    (switch.switch_id, switch.at, int(switch.active), _encode(switch).decode()),
+                )
+            self._version = None
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _read(self, where: str) -> tuple[Switch, ...]:
+        rows = self._connection.execute(f"SELECT body FROM switches{where} ORDER BY at, switch_id").fetchall()
+        return tuple(msgspec.json.decode(row[0], type=Switch) for row in rows)
+
+
+class _Session:
+    """A `ports.Session` on a connection that is in a transaction, or that only reads."""
+
+    def __init__(self, connection: sqlite3.Connection, remembered: dict[Key, Any]) -> None:
+        self._execute = connection.execute
+        self._remembered = remembered
+
+    def load(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
+        found = {}
+        for key in keys:
+            value = self._remembered.get(key)
+            if value is None:
+                kind = type(key)
+                row = self._execute(_SELECT[kind], key[:-1]).fetchone()
+                if row is None:
+                    continue
+                value = Head(*row) if kind is HeadKey else _DECODE[kind](row[0])
+                if kind in _KEPT:
+                    self._remembered[key] = value
+            found[key] = value
+        return found
+
+    def same(self, tenant: str, run_id: str, fingerprint: str) -> Sequence[Record]:
+        return self._records(
+            "SELECT body FROM calls WHERE tenant = ? AND run_id = ? AND fingerprint = ? ORDER BY asked_at, key",
+            (tenant, run_id, fingerprint),
+        )
+
+    def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> Sequence[Record]:
+        return self._records(
+            "SELECT body FROM calls WHERE tenant_wide = 1 AND tenant = ? AND fingerprint = ? AND asked_at >= ?"
+            " ORDER BY asked_at, key",
+            (tenant, fingerprint, since),
+        )
+
+    def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
+        return self._records("SELECT body FROM calls WHERE tenant = ? AND run_id = ? ORDER BY asked_at, key", (tenant, run_id))
+
+    def _records(self, query: str, values: tuple[Any, ...]) -> list[Record]:
+        decode = _DECODE[CallKey]
+        return [decode(row[0]) for row in self._execute(query, values)]
+
+
+def _flush(connection: sqlite3.Connection, tx: Tx) -> None:
+    rows: dict[type, list[tuple[Any, ...]]] = {}
+    for key, value in tx.written.items():
+        rows.setdefault(type(key), []).append(_row(key, value))
+    for kind, values in rows.items():
+        connection.executemany(_UPSERT[kind], values)
+    connection.executemany(_APPEND, [(each.tenant, each.seq, each.hash, each.body.decode()) for each in tx.sealed])
+
+
+def _row(key: Key, value: Any) -> tuple[Any, ...]:
+    """The columns of a row: the key, what finds it, and the body."""
+    if type(key) is HeadKey:
+        return (key.tenant, value.seq, value.hash)
+    body = _encode(value).decode()
+    if type(key) is CallKey:
+        lease = value.lease.until if value.lease is not None else None
+        found_by = (value.fingerprint, value.state, value.asked_at, lease, int(value.tenant_wide))
+        return (*key[:-1], *found_by, body)
+    if type(key) is RunKey:
+        return (*key[:-1], value.opened_at, body)
+    if type(key) is ApprovalKey:
+        return (*key[:-1], value.standing, value.asked_at, body)
+    return (*key[:-1], body)
+
+
+def _where(*parts: tuple[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    given = [(clause, value) for clause, value in parts if value is not None]
+    return (" WHERE " + " AND ".join(clause for clause, _ in given) if given else "", tuple(value for _, value in given))
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    return connection
+
+
+@contextmanager
+def begun(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that lands whole or not at all."""
+    _begin(connection)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Wait for the write lock in short, uneven steps: SQLite's own back-off sleeps up to 100 ms at a time."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(random.uniform(0.0001, 0.0004))  # noqa: S311  spreads the writers, guards nothing
+        else:
+            return
+
+
+class _mapped:  # noqa: N801  used as a statement
+    """Foreign errors become LedgerUnavailable, with what to do."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            _raise_unavailable(self._path, error)
+
+
+def _raise_unavailable(path: Path, error: Exception) -> NoReturn:
+    text = str(error)
+    if "locked" in text:
+        remedy = f"another process has held its write lock for {BUSY_SECONDS:.0f} s: end it, or give each host its own ledger"
+    elif "full" in text:
+        remedy = "the disk is full: free some space; what was committed is safe"
+    elif "readonly" in text or "unable to open" in text:
+        remedy = "make the file and its folder writable for this user"
+    elif "malformed" in text or "not a database" in text:
+        remedy = "the file is damaged or is no ledger: restore it from a backup"
+    elif "closed" in text:
+        remedy = "the gateway was closed: open it again"
+    else:
+        remedy = "see the operations page of the docs"
+    raise LedgerUnavailable(f"ledger {path.name}: {text}; {remedy}") from error

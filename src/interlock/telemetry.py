@@ -1,0 +1,161 @@
+"""Logs and spans out of decisions and outcomes.
+
+Not the audit: nothing here is evidence, and nothing waits for it. Law: nothing else knows OpenTelemetry; what is told has
+been redacted before; run_id and step_id are on everything. Spans follow the OpenTelemetry GenAI conventions
+(`invoke_agent`, `chat`, `execute_tool`; the names are still marked Development there, so they are spelled out here).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import msgspec
+
+from interlock.config_values import LoggingSettings
+from interlock.core.call import MICROS, ToolCall
+from interlock.core.outcome import Outcome
+from interlock.core.run import Run, Step
+
+calls = logging.getLogger("interlock.calls")
+stops = logging.getLogger("interlock.stops")
+_log = logging.getLogger("interlock")
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Telemetry:
+    """One for each gateway. Spans are made where the `otel` extra is installed and the config does not say no."""
+
+    def __init__(self, logging_settings: LoggingSettings, *, traces: bool) -> None:
+        self._logging = logging_settings
+        self._tracer: Any = None
+        if traces and find_spec("opentelemetry") is not None and find_spec("opentelemetry.sdk") is not None:
+            from opentelemetry import trace
+
+            self._tracer = trace.get_tracer("interlock")
+
+    def run_opened(self, run: Run, parent: Any = None) -> Any:
+        """A span for the run, to be handed to the others; None without traces."""
+        if self._tracer is None:
+            return None
+        return self._tracer.start_span(
+            f"invoke_agent {run.agent}",
+            attributes={
+                "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": run.agent,
+                "gen_ai.conversation.id": run.run_id, **_ids(run.tenant, run.env, run.run_id, ""),
+            },
+        )  # fmt: skip
+
+    def run_stopped(self, span: Any, run: Run) -> None:
+        """Once for each run and process: why it stopped."""
+        if self._logging.stop_reasons and stops.isEnabledFor(logging.INFO):
+            _tell(
+                stops, "run_stopped", tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id,
+                stop_reason=run.stop_reason, detail=run.stop_detail, steps=run.steps, denials=run.denials,
+            )  # fmt: skip
+        if span is not None:
+            span.set_attribute("interlock.stop.reason", str(run.stop_reason))
+            span.end()
+
+    @contextmanager
+    def tool(self, call: ToolCall, run_span: Any) -> Iterator[_Told]:
+        """Around one call."""
+        told = _Told(self._logging.tool_calls, call)
+        if self._tracer is None:
+            yield told
+            return
+        from opentelemetry import trace
+        from opentelemetry.trace import StatusCode
+
+        current = trace.get_current_span()
+        inside = current if current.get_span_context().is_valid else run_span
+        context = trace.set_span_in_context(inside) if inside is not None else None
+        with self._tracer.start_as_current_span(f"execute_tool {call.tool}", context=context) as span:
+            yield told
+            span.set_attributes(_attributes(call, told.outcome))
+            if told.outcome is not None and told.outcome.kind in ("failed", "unknown"):
+                span.set_attribute("error.type", told.outcome.kind)
+                span.set_status(StatusCode.ERROR)
+
+    def step_began(self, step: Step, run_span: Any) -> Any:
+        """A span for one model turn; None without traces."""
+        if self._tracer is None:
+            return None
+        from opentelemetry import trace
+
+        context = trace.set_span_in_context(run_span) if run_span is not None else None
+        return self._tracer.start_span(f"chat {step.model}".strip(), context=context, kind=trace.SpanKind.CLIENT)
+
+    def step_ended(self, step: Step, span: Any) -> None:
+        """The turn is over, with what it used."""
+        if span is None:
+            return
+        span.set_attributes(
+            {
+                "gen_ai.operation.name": "chat", "gen_ai.request.model": step.model,
+                "gen_ai.usage.input_tokens": step.input_tokens, "gen_ai.usage.output_tokens": step.output_tokens,
+                "interlock.cost.usd": (step.usd or 0) / MICROS, **_ids(step.tenant, "", step.run_id, step.step_id),
+            }  # fmt: skip
+        )
+        span.end()
+
+    def trouble(self, text: str, error: BaseException) -> None:
+        """Something that an operator should look at, and that nobody else hears of."""
+        _log.warning("%s: %s", text, error)
+
+
+class _Told:
+    """What one call came to."""
+
+    def __init__(self, logs: bool, call: ToolCall) -> None:
+        self._logs = logs
+        self._call = call
+        self.outcome: Outcome | None = None
+
+    def ended(self, outcome: Outcome) -> None:
+        """The call has its outcome."""
+        self.outcome = outcome
+        if not self._logs or not calls.isEnabledFor(logging.INFO):
+            return
+        call = self._call
+        _tell(
+            calls, "tool_call", tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id, step_id=call.step_id,
+            call_id=call.call_id, tool=call.tool, verdict=outcome.decision.verdict.word, outcome=outcome.kind,
+            rule=outcome.decision.rule, reason=outcome.decision.text, replayed=outcome.replayed,
+            approval_id=outcome.approval_id, stop_reason=outcome.stop_reason,
+            policy_version=outcome.decision.policy_version,
+        )  # fmt: skip
+
+
+def _tell(logger: logging.Logger, event: str, **fields: Any) -> None:
+    """One line of JSON, and the same fields as `record.interlock` for handlers that want them apart."""
+    fields = {"event": event, **fields}
+    logger.info(_encode(fields).decode(), extra={"interlock": fields})
+
+
+def _ids(tenant: str, env: str, run_id: str, step_id: str) -> dict[str, str]:
+    named = {"interlock.tenant": tenant, "interlock.env": env, "interlock.run.id": run_id, "interlock.step.id": step_id}
+    return {key: value for key, value in named.items() if value}
+
+
+def _attributes(call: ToolCall, outcome: Outcome | None) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.tool, "gen_ai.tool.call.id": call.call_id,
+        "gen_ai.tool.type": "function", "gen_ai.agent.name": call.agent,
+        **_ids(call.tenant, call.env, call.run_id, call.step_id),
+    }  # fmt: skip
+    if outcome is not None:
+        said |= {
+            "interlock.outcome": outcome.kind, "interlock.verdict": outcome.decision.verdict.word,
+            "interlock.policy.rule": outcome.decision.rule, "interlock.policy.version": outcome.decision.policy_version,
+            "interlock.replayed": outcome.replayed,
+        }  # fmt: skip
+        if outcome.approval_id:
+            said["interlock.approval.id"] = outcome.approval_id
+        if outcome.stop_reason:
+            said["interlock.stop.reason"] = str(outcome.stop_reason)
+    return said
