@@ -494,7 +494,7 @@ class _Connection:
                     raise
                 self.look()  # once is a hiccup; and a server that is busy with a call may be unable to answer
                 await anyio.sleep(1)
-            await anyio.sleep(0.2)  # a server that cries "changed" without end is heard five times a second
+            await anyio.sleep(1)  # a server that cries "changed" without end is heard once a second
 
     async def _listen(self, client: Client) -> None:
         """Hear of changes where the server tells of them; elsewhere the refresh finds them."""
@@ -585,7 +585,10 @@ class McpTool:
         return self._upstream.ready(invocation)
 
     def perform(self, invocation: Invocation) -> Awaitable[Any]:
-        """Send it; where the connection is not ready, wait for it first. Raises NotDone, UpstreamError or ReplyLost; cancelling the awaiting task cancels it upstream."""
+        """Send it; where the connection is not ready, wait for it first. Raises NotDone, UpstreamError or ReplyLost.
+
+        Cancelling the task that awaits it cancels the request upstream.
+        """
         return self._upstream.call(self, invocation)
 
 
@@ -747,6 +750,7 @@ class McpUpstream:
     def understood(self, shown: Sequence[types.Tool]) -> dict[str, McpTool]:
         """The tools that can be taken; the others go to `refused`. What has not changed stays the same object."""
         tools: dict[str, McpTool] = {}
+        refused: dict[str, str] = {}
         for each in shown:
             try:
                 if each.name in tools:
@@ -756,7 +760,11 @@ class McpUpstream:
                 name, why = clean(each.name, 60), scrub(str(error))
                 if self.refused.get(name) != why:
                     log.warning("upstream %s: its tool %r cannot be taken: %s", self.settings.name, name, why)
-                self.refused[name] = why
+                refused[name] = why
+        self.refused = refused
+        if len(self._known) > 2 * MAX_TOOLS:  # a server that changes its mind without end fills no memory
+            kept = [tools, *(connection.tools for connection in self._connections.values())]
+            self._known = {tool.digest: tool for each_kept in kept for tool in each_kept.values()}
         return tools
 
     def _understood(self, shown: types.Tool) -> McpTool:
