@@ -109,6 +109,7 @@ def _facts(config: Config, entry: CaseEntry) -> tuple[ToolCall, Facts]:
         env=entry.env,
         opened_at=now,
         deadline=now + budget.max_seconds,
+        max_seconds=budget.max_seconds,
         limits=budget.limits,
         max_denials=budget.max_denials,
         max_repeats=budget.max_repeats,

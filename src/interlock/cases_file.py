@@ -93,9 +93,7 @@ def entries(path: Path) -> tuple[Source, list[tuple[int, CaseEntry]]]:
         try:
             found.append((source.line((index,)), _ADAPTER.validate_python(each)))
         except ValidationError as error:
-            problems += [
-                Problem((index, *problem.place), problem.text) for problem in problems_in(error, CaseEntry)
-            ]
+            problems += [Problem((index, *problem.place), problem.text) for problem in problems_in(error, CaseEntry)]
     if problems:
         raise source.error(problems)
     return source, found

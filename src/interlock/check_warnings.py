@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 from interlock.conditions import reads
-from interlock.config import DEFAULTS, Config
+from interlock.config import Config
 from interlock.core.call import Tool
 from interlock.core.policy import Rule
 from interlock.core.verdict import Verdict
@@ -118,14 +118,13 @@ def _asked_in_vain(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
 
 
 def _caps_in_vain(config: Config) -> Iterator[str]:
-    """The top level holds for everyone, its defaults too: a higher limit below it changes nothing."""
+    """The top level holds for everyone: a higher limit below it changes nothing."""
     for section, entries in (("tenants", config.tenants), ("agents", config.agents)):
         for name, caps in entries.items():
             for key, value in caps.run.items():
-                top = config.caps.run.get(key, DEFAULTS[key])
+                top = config.caps.run.get(key)
                 if top is not None and value > top:
-                    origin = "is lower" if key in config.caps.run else "is lower, by default"
-                    yield f"{_at(config, (section, name, 'budgets', key))}: has no effect: budgets.{key} {origin}"
+                    yield f"{_at(config, (section, name, 'budgets', key))}: has no effect: budgets.{key} is lower"
 
 
 def _grants(config: Config) -> list[Rule]:

@@ -105,8 +105,8 @@ class Config:
         return f"Config({self.name!r}, {self.policy.version})"
 
     def run_budget(self, tenant: str, agent: str, overrides: Mapping[str, Any] | None = None) -> RunBudget:
-        """What a run may use: of the top level (its defaults too), the tenant, the agent and the program, the
-        stricter counts, key by key. Raises ConfigError for overrides that are not what `budgets:` may hold of a run.
+        """What a run may use: of the top level, the tenant, the agent and the program, the stricter counts, key by
+        key; a default holds where none of them names one. Raises ConfigError for overrides that `budgets:` cannot hold.
         """
         from_code: Mapping[str, int] = {}
         if overrides:

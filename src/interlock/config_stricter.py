@@ -20,9 +20,10 @@ def least(values: Iterable[int | None]) -> int | None:
 
 
 def run_budget_of(places: Iterable[Mapping[str, int]]) -> RunBudget:
-    """The lowest limit of each key, the defaults counting as one more place."""
-    all_places: list[Mapping[str, int | None]] = [DEFAULTS, *places]
-    lowest = {key: least(place.get(key) for place in all_places) for key in DEFAULTS}
+    """Of each key the lowest limit that any place names; the default where no place names one."""
+    named = list(places)
+    lowest = {key: least(place.get(key) for place in named) for key in DEFAULTS}
+    lowest = {key: DEFAULTS[key] if limit is None else limit for key, limit in lowest.items()}
     return RunBudget(
         limits=Limits(lowest["max_steps"], lowest["max_tool_calls"], lowest["max_usd"], lowest["max_tokens"]),
         max_seconds=lowest["max_seconds"] or 0,

@@ -108,6 +108,8 @@ def parse(name: str, text: str) -> Source:
         where = f"{name}:{mark.line + 1}" if mark else name
         column = f", column {mark.column + 1}" if mark else ""
         context = f" {error.context}" if error.context else ""
+        if context and error.context_mark:
+            context += f" that begins on line {error.context_mark.line + 1}"
         raise ConfigError(f"{where}: is not valid YAML: {error.problem}{context}{column}") from None
     except yaml.YAMLError as error:
         position = getattr(error, "position", None)
