@@ -1,9 +1,13 @@
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from interlock.config import Config, Price, Quota, load, tool_fields
 from interlock.core.budget import Limits, Window
@@ -502,3 +506,49 @@ def test_a_name_may_be_in_any_language(name: str) -> None:
 def test_a_default_holds_only_where_nobody_names_a_limit() -> None:
     assert load({}).run_budget("t", "a").limits.tool_calls == 12
     assert load({"budgets": {"max_tool_calls": 40}}).run_budget("t", "a").limits.tool_calls == 40
+
+
+# --- whatever comes --------------------------------------------------------------------------------------------------
+
+WORDS = """budgets policy allow rules id tools when then effect risk cost usd tenants acme credentials credential upstreams
+mcp command url env ledger approvals required_for webhook secret max_steps timeout dedupe prices input arguments"""
+KEYS = st.sampled_from(WORDS.split())
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["10s", "env:X", "read", "ask", "args.x > 1", "high"]),
+)
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=3), inner, max_size=4)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(KEYS, ANYTHING, max_size=6))
+def test_any_dict_is_a_config_or_refused(source: dict[str, Any]) -> None:
+    with suppress(ConfigError):
+        load(source)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_long_example_with_a_wound_is_a_config_or_refused_with_a_line(data: st.DataObject) -> None:
+    raw = LONG.encode()
+    place = data.draw(st.integers(0, len(raw)))
+    cut = data.draw(st.integers(0, 20))
+    wounded = raw[:place] + data.draw(st.binary(max_size=6)) + raw[place + cut :]
+    with TemporaryDirectory() as folder:
+        path = written(Path(folder), wounded)
+        said = problems(path)
+    assert all(line.startswith((f"{path}:", "      ")) for line in said)
+
+
+def problems(path: Path) -> list[str]:
+    try:
+        load(path)
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
