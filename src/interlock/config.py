@@ -191,7 +191,7 @@ class Config:
 
 
 def tool_fields(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords as `tools:` in a config has them (`timeout="10s"`, `errors="failed"`, `returns="trusted"`, …) → fields
+    """Keywords as `tools:` in a config has them (`timeout="10s"`, `errors="failed"`, …), and `description` → fields
     of `core.call.Tool`, of the keywords alone that were given: `declared(tool, said=fields)`. Raises ToolError.
     """
     from interlock.config_build import fields_of_tool

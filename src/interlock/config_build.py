@@ -204,6 +204,9 @@ def _declaration(entry: ToolEntry) -> values.ToolDeclaration:
 def fields_of_tool(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """See `config.tool_fields`."""
     given = {key: value for key, value in said.items() if value is not None}
+    words = {"description": given.pop("description")} if "description" in given else {}
+    if not all(isinstance(word, str) for word in words.values()):
+        raise ToolError(f"tool {name!r}: description: must be text")
     if "budgets" in given:
         raise ToolError(f"tool {name!r}: budgets stand in the config, under tools: {name}: budgets:")
     try:
@@ -213,7 +216,7 @@ def fields_of_tool(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
         raise ToolError(f"tool {name!r}: {problems}") from None
     declaration = _declaration(entry)
     found = {key: getattr(declaration, key) for key in declaration.__struct_fields__ if key != "windows"}
-    return {key: value for key, value in found.items() if value is not None and (key != "arguments" or value)}
+    return words | {key: value for key, value in found.items() if value is not None and (key != "arguments" or value)}
 
 
 def _cost(entry: CostEntry) -> Cost:

@@ -435,6 +435,13 @@ def test_a_tools_own_name_says_more_than_a_glob_and_the_order_of_globs_does_not_
         assert config.declared(Tool(name="f.other"), ()).effect is Effect.WRITE
 
 
+def test_a_description_is_the_codes_to_give() -> None:
+    assert tool_fields("t", {"description": "Reads a ticket."}) == {"description": "Reads a ticket."}
+    with pytest.raises(ToolError, match="description: must be text"):
+        tool_fields("t", {"description": 3})
+    assert "tools.t.description: unknown key" in refusal({"tools": {"t": {"description": "x"}}})
+
+
 def test_keywords_in_code_are_read_like_the_file() -> None:
     fields = tool_fields(
         "t", {"effect": "write", "timeout": "10s", "errors": "failed", "risk": None, "returns": "trusted"}
@@ -510,8 +517,8 @@ def test_a_default_holds_only_where_nobody_names_a_limit() -> None:
 
 # --- whatever comes --------------------------------------------------------------------------------------------------
 
-WORDS = """budgets policy allow rules id tools when then effect risk cost usd tenants acme credentials credential upstreams
-mcp command url env ledger approvals required_for webhook secret max_steps timeout dedupe prices input arguments"""
+WORDS = """budgets policy allow rules id tools when then effect risk cost usd tenants acme credentials credential
+upstreams mcp command url env ledger approvals required_for webhook secret max_steps timeout dedupe prices input arguments"""
 KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(
     st.none(),
