@@ -517,8 +517,9 @@ def test_a_default_holds_only_where_nobody_names_a_limit() -> None:
 
 # --- whatever comes --------------------------------------------------------------------------------------------------
 
-WORDS = """budgets policy allow rules id tools when then effect risk cost usd tenants acme credentials credential
-upstreams mcp command url env ledger approvals required_for webhook secret max_steps timeout dedupe prices input arguments"""
+WORDS = """budgets policy allow rules id tools when then
+effect risk cost usd tenants acme credentials credential upstreams mcp command url env ledger approvals required_for
+webhook secret max_steps timeout dedupe prices input arguments"""
 KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(
     st.none(),
