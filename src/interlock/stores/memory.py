@@ -61,9 +61,9 @@ class MemoryStore:
                 raise RuntimeError("a unit of work began a transaction of its own; use the Tx that it was given")
             self._inside = True
             try:
-                tx = Tx(self, list(dict.fromkeys(key for unit in units for key in unit.keys)))
+                tx = Tx(_Session(self), list(dict.fromkeys(key for unit in units for key in unit.keys)))
                 values = [unit.fn(tx) for unit in units]
-                encoded = {key: _encode(value) for key, value in tx.written.items()}  # may raise; nothing has landed yet
+                encoded = {key: _encode(value) for key, value in tx.written.items()}  # may raise; nothing has landed
                 self._land(tx, encoded)
                 return values
             finally:
@@ -87,23 +87,10 @@ class MemoryStore:
         else:
             self._leased.pop(key, None)
 
-    # --- what is asked, inside a transaction (as its `Session`) and outside ------------------------------------------
-
-    def load(self, key: Any) -> Any:
-        """See `ports.Store`, for one key, and `ports.Session`, for a sequence of them."""
+    def load(self, key: Key) -> Any | None:
+        """See `ports.Store`."""
         with self._lock:
-            if isinstance(key, HeadKey | RunKey | StepKey | CallKey | AccountKey | ApprovalKey | PinKey):
-                return self._get(key)
-            return {each: value for each in key if (value := self._get(each)) is not None}
-
-    def same(self, tenant: str, run_id: str, fingerprint: str) -> Sequence[Record]:
-        """See `ports.Session`."""
-        return self._records(self._same.get((tenant, run_id, fingerprint), ()), fingerprint)
-
-    def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> Sequence[Record]:
-        """See `ports.Session`."""
-        found = self._records(self._same.get((tenant, "", fingerprint), ()), fingerprint)
-        return [record for record in found if record.tenant_wide and record.asked_at >= since]
+            return self._get(key)
 
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
         """See `ports.Store`."""
@@ -158,7 +145,7 @@ class MemoryStore:
     def close(self) -> None:
         """See `ports.Store`."""
 
-    def _get(self, key: Key) -> Any | None:
+    def _get(self, key: Key) -> Any:
         body = self._rows[type(key)].get(key)
         return None if body is None else _DECODE[type(key)](body)
 
@@ -166,12 +153,34 @@ class MemoryStore:
         with self._lock:
             return [self._get(key) for key in self._rows[kind] if tenant is None or key.tenant == tenant]
 
-    def _records(self, keys: Iterable[CallKey], fingerprint: str | None = None) -> list[Record]:
+    def _alike(self, tenant: str, run_id: str, fingerprint: str) -> list[Record]:
+        found = self._records(self._same.get((tenant, run_id, fingerprint), ()))
+        return [record for record in found if record.fingerprint == fingerprint]  # written again, it may have another
+
+    def _records(self, keys: Iterable[CallKey]) -> list[Record]:
         with self._lock:
-            found = [_DECODE[CallKey](self._rows[CallKey][key]) for key in keys]
-        if fingerprint is not None:
-            found = [record for record in found if record.fingerprint == fingerprint]
+            found = [self._get(key) for key in keys]
         return sorted(found, key=lambda record: (record.asked_at, record.call.key))
+
+
+class _Session:
+    """A `ports.Session` on a store whose lock is held."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def load(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
+        return {key: value for key in keys if (value := self._store._get(key)) is not None}
+
+    def same(self, tenant: str, run_id: str, fingerprint: str) -> Sequence[Record]:
+        return self._store._alike(tenant, run_id, fingerprint)
+
+    def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> Sequence[Record]:
+        found = self._store._alike(tenant, "", fingerprint)
+        return [record for record in found if record.tenant_wide and record.asked_at >= since]
+
+    def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
+        return self._store.calls_of(tenant, run_id)
 
 
 class MemorySwitchBoard:

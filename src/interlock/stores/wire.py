@@ -10,6 +10,7 @@ statement costs about 3 µs. Values travel as binary arrays of text and integers
 from __future__ import annotations
 
 import os
+import re
 import select
 import threading
 from collections.abc import Sequence
@@ -332,13 +333,15 @@ def _settings_of(url: str) -> tuple[dict[str, Any], str, str]:
         given = conninfo_to_dict(url)
     except psycopg.Error:
         given = {}
-    if not given:  # out here, so that libpq's words, which quote the URL, are not the context
-        raise ConfigError(
+    host, port, database = (str(given.get(part) or "") for part in ("host", "port", "dbname"))
+    # a `/` or `@` in a password puts its pieces into the other parts
+    if not given or not re.fullmatch(r"[\d,]*", port) or "@" in host + database:
+        raise ConfigError(  # out here, so that libpq's words, which quote the URL, are not the context
             "the ledger's URL is no valid PostgreSQL URL: postgresql://user:password@host:port/database, "
-            "with %-codes for special characters in the password"
+            "with %-codes for special characters in the password (%40 for @, %2F for /)"
         )
-    place = f"{given.get('host') or 'localhost'}:{given.get('port') or 5432}/{given.get('dbname') or ''}"
-    return {**DEFAULTS, **given}, f"ledger postgresql://{place}", str(given.get("password") or "")
+    name = f"ledger postgresql://{host or 'localhost'}:{port or 5432}/{database}"
+    return {**DEFAULTS, **given}, name, str(given.get("password") or "")
 
 
 def _remedy(error: psycopg.Error) -> str:
@@ -346,6 +349,8 @@ def _remedy(error: psycopg.Error) -> str:
     for start, remedy in _REMEDIES:
         if state.startswith(start):
             return remedy
+    if "read-only" in str(error):
+        return "this is a standby or read-only: let `ledger:` name the primary"
     if isinstance(error, psycopg.OperationalError):
         return "start the server, or correct `ledger:`"
     return "see the operations page of the docs"
