@@ -148,11 +148,13 @@ class Admission:
         if prior is not None:
             _refuse_reuse(prior, wish)
             prior = self._caught_up(tx, prior, wish.tool, now)
+            if prior.state is State.DENIED and prior.fingerprint != wish.fingerprint:
+                prior = None  # another wish in the place of a refused one: nothing of the old one is performed
+        same = self._same(tx, wish, now)  # before the run is read: an approval that is over may stop it
         run = tx.get(RunKey(call.tenant, call.run_id))
         if run is None:
             raise Refused(f"there is no run {call.run_id!r} of tenant {call.tenant!r}; open it with gw.run()")
         run = run.resumed(now)
-        same = self._same(tx, wish, now)
         approval = _approval(tx, prior, same, wish.tool)
         performed, bound = _as_edited(wish, prior, approval)
         problem, price = wish.problem, 0

@@ -24,6 +24,7 @@ import msgspec
 from interlock.core.approval import Approval, Standing
 from interlock.core.audit import Head, Sealed
 from interlock.core.budget import Account, AccountKey, Window
+from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
 from interlock.core.switch import Switch
@@ -57,7 +58,8 @@ _UPSERT: dict[type, str] = {
     RunKey: "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
     StepKey: "INSERT INTO steps VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
     CallKey: "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-    " state = excluded.state, lease_until = excluded.lease_until, body = excluded.body",
+    " fingerprint = excluded.fingerprint, state = excluded.state, asked_at = excluded.asked_at,"
+    " lease_until = excluded.lease_until, tenant_wide = excluded.tenant_wide, body = excluded.body",
     AccountKey: "INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
     ApprovalKey: "INSERT INTO approvals VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
     " standing = excluded.standing, body = excluded.body",
@@ -278,7 +280,7 @@ def _row(key: Key, value: Any) -> tuple[Any, ...]:
         return (key.tenant, value.seq, value.hash)
     body = _encode(value).decode()
     if type(key) is CallKey:
-        lease = value.lease.until if value.lease is not None else None
+        lease = value.lease.until if value.lease is not None and value.state is State.LEASED else None
         found_by = (value.fingerprint, value.state, value.asked_at, lease, int(value.tenant_wide))
         return (*key[:-1], *found_by, body)
     if type(key) is RunKey:
