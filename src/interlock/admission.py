@@ -286,6 +286,8 @@ class Admission:
         if known.state is State.REPEATED:
             known = tx.get(CallKey(call.tenant, known.of_run or call.run_id, known.of)) or known
         elif known is not weighed.prior:
+            if weighed.prior is not None and weighed.facts.approval is not None:  # its own question is moot
+                self._close_approval(tx, weighed.facts.approval, "")
             record = weighed.record(Event.REPEAT, of=known.call.key, of_run=known.call.run_id)
             self._write(tx, weighed, record)
         return answers.recorded(known, weighed.run, call.call_id, replayed=True)
@@ -360,7 +362,7 @@ def clipped(value: Any) -> Any:
 def _answering(weighed: _Weighed) -> Record:
     """The record that answers for a call that the ledger knows already."""
     prior = weighed.prior
-    if prior is not None and prior.state not in (State.NEW, State.DENIED):
+    if prior is not None and prior.state not in (State.DENIED, State.WAITING, State.APPROVED):
         return prior
     return next(other for other in weighed.facts.same if other.state in (State.LEASED, State.DONE, State.UNKNOWN))
 

@@ -98,7 +98,10 @@ def recall(call: ToolCall, facts: Facts) -> Reason | None:
             return Reason("known", Verdict.WAIT, "the same call is running")
         if prior.state is State.UNKNOWN and facts.tool is not None and facts.tool.idempotent:
             return None
-        return Reason("known", Verdict.REPLAY, f"this call is {prior.state} already") if prior.state in _REPLAYED else None
+        if prior.state in _REPLAYED:
+            return Reason("known", Verdict.REPLAY, f"this call is {prior.state} already")
+        if prior.state is State.LAPSED:
+            return None
     if facts.tool is None or facts.problem or facts.tool.deduping.scope == "off":
         return None
     for other in facts.same:

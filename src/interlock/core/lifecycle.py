@@ -61,12 +61,14 @@ MOVES: dict[State, dict[Event, State]] = {
         Event.APPROVE: State.APPROVED,
         Event.REJECT: State.REJECTED,
         Event.EXPIRE: State.REJECTED,
+        Event.REPEAT: State.REPEATED,  # the same wish was performed under another key meanwhile
     },
     State.APPROVED: {
         Event.ALLOW: State.LEASED,
         Event.ASK: State.WAITING,  # what was approved is not what would run now: asked anew
         Event.DENY: State.APPROVED,  # refused now, for a reason that may pass; the answer is not used up
         Event.EXPIRE: State.REJECTED,
+        Event.REPEAT: State.REPEATED,
     },
     State.REJECTED: {},
     State.LEASED: {
