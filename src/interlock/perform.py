@@ -192,13 +192,26 @@ class Stage:
         )  # fmt: skip
         credential = None
         if flight.tool.credential:
-            credential = self._vault.lend(flight.tool.credential, tenant=call.tenant, env=call.env)
+            credential = self._lent(flight.tool.credential, tenant=call.tenant, env=call.env)
             self._redactor.remember(credential)
         return Invocation(args=ticket.record.args, info=info, credential=credential)
 
+    def _lent(self, name: str, *, tenant: str, env: str) -> str:
+        """Whatever a vault runs into, nothing has begun."""
+        try:
+            return self._vault.lend(name, tenant=tenant, env=env)
+        except CredentialError:
+            raise
+        except Exception as error:
+            raise CredentialError(f"the vault could not lend {name!r}: {type(error).__name__}") from error
+
     def _last_look(self, flight: Flight) -> None:
         """The second look at the kill switches, and at the lease. What is caught here was not performed."""
-        switches = self._board.active()
+        try:
+            switches = self._board.active()
+        except Exception as error:
+            text = f"the kill switches could not be read ({error}), so it was not begun"
+            raise NotBegun(Reason("last_look", Verdict.DENY, text)) from error
         if switches:
             reason = _caught(flight, switches)
             if reason is not None:
