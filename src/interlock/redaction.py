@@ -97,7 +97,9 @@ class Redactor:
         if not self._known:
             return False
         texts = _texts(value, self._digits)
-        return texts is None or any(self._index.found(text) for text in texts)
+        if texts is None:
+            return True
+        return self._index.may_be_in("\n".join(texts)) and any(self._index.found(text) for text in texts)
 
     def _rebuilt(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -115,12 +117,8 @@ class Redactor:
         if isinstance(value, (bytes, bytearray)):
             return self.redact_text(_text_of(value)).encode("utf-8", "surrogateescape")
         if isinstance(value, (int, float)) and not isinstance(value, bool) and self._digits:
-            return MARK if self._index.found(repr(value)) else value
+            return MARK if self._index.found(_digits_of(value)) else value
         return value
-
-
-PROCESS = Redactor()
-"""What this process has lent. Logs and traces have no gateway to ask."""
 
 
 def _texts(value: Any, numbers: bool) -> list[str] | None:
@@ -132,19 +130,30 @@ def _texts(value: Any, numbers: bool) -> list[str] | None:
         left -= 1
         if depth > MAX_DEPTH or left < 0:
             return None
-        if isinstance(node, str):
+        kind = type(node)
+        if kind is str:
             out.append(node)
-        elif isinstance(node, Mapping):
-            for key, child in node.items():
-                stack.append((key, depth + 1))
-                stack.append((child, depth + 1))
+        elif node is None or kind is bool or (not numbers and (kind is int or kind is float)):
+            continue
+        elif kind is dict or isinstance(node, Mapping):
+            stack.extend((key, depth + 1) for key in node)
+            stack.extend((child, depth + 1) for child in node.values())
+        elif isinstance(node, str):
+            out.append(str.__str__(node))
         elif isinstance(node, (list, tuple)):
             stack.extend((child, depth + 1) for child in node)
         elif isinstance(node, (bytes, bytearray)):
             out.append(_text_of(node))
-        elif numbers and isinstance(node, (int, float)) and not isinstance(node, bool):
-            out.append(repr(node))
+        elif numbers and isinstance(node, (int, float)):
+            out.append(_digits_of(node))
     return out
+
+
+def _digits_of(number: float) -> str:
+    try:
+        return repr(number)
+    except ValueError:  # an integer of more than 4,300 digits is no credential
+        return ""
 
 
 def _text_of(raw: bytes | bytearray) -> str:
@@ -244,6 +253,7 @@ def _escaped(text: str) -> Iterable[str]:
     once = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     twice = {json.dumps(each)[1:-1] for each in once} | {json.dumps(each, ensure_ascii=False)[1:-1] for each in once}
     slashed = {each.replace("/", "\\/") for each in once}
+    quoted.add(re.sub("[_.~-]", lambda found: f"%{ord(found[0]):02X}", quote(safe, safe="")))
     lowered = {re.sub("%..", lambda found: found[0].lower(), each) for each in quoted}
     marked_up = {html.escape(text), html.escape(text, quote=False)}
     return {text, *quoted, *lowered, *once, *twice, *slashed, *marked_up, repr(text)[1:-1]}
@@ -263,3 +273,6 @@ def _base64(raw: bytes) -> Iterator[tuple[str, str]]:
 
 
 _LETTER = "[A-Za-z0-9+/_-]?"
+
+PROCESS = Redactor()
+"""What this process has lent. Logs and traces have no gateway to ask."""

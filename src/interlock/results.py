@@ -12,7 +12,7 @@ always ends; 0, "", [], {}, None and False stay what they are; what JSON has no 
     dict keys                   text, as JSON spells the key; where two become one, the later has its type behind it
     a lone surrogate            its escape, written out (\\udc80)
     anything else, a cycle, what is nested deeper than 64, whatever comes after a million values
-                                {"interlock": "unserialisable", "type": …, "repr": …}, the repr clipped
+                                {"interlock": "unserialisable", "type": …, "repr": …}: its repr, clipped, or why not
     larger than the limit       {"interlock": "truncated", "bytes": its true size, "text": its beginning}
 """
 
@@ -106,8 +106,10 @@ class _Walk:
             return value
         if kind is float:
             return value if math.isfinite(value) else _spelled(value)
-        if depth >= MAX_DEPTH or self._left < 0 or id(value) in self._inside:
-            return self._marker(value)
+        if id(value) in self._inside:
+            return self._marker(value, "stands inside itself")
+        if depth >= MAX_DEPTH or self._left < 0:
+            return self._marker(value, "nested too deep" if self._left >= 0 else "too many values")
         self._inside.add(id(value))
         try:
             if kind is dict:
@@ -158,9 +160,10 @@ class _Walk:
         plain = _plain(value, kind)
         return self._marker(value) if plain is None else self.json(plain[0], depth + 1)
 
-    def _marker(self, value: Any) -> dict[str, str]:
+    def _marker(self, value: Any, why: str = "") -> dict[str, str]:
+        """What stands for a value that is not shown. `why` stands for its repr, which could be without end too."""
         try:
-            text = repr(value)
+            text = why or repr(value)
         except Exception:  # a value's own __repr__, or one nested too deep to be shown
             text = "its repr cannot be read"
         text = _clipped(_ADDRESS.sub("", text), MAX_REPR, self._redact)

@@ -39,8 +39,9 @@ def words_of(fn: Any, target: Any) -> tuple[str, dict[str, str]]:
     """The description of the tool and of each argument, from the docstring."""
     import docstring_parser
 
-    raw = inspect.getdoc(target if inspect.isroutine(fn) or isinstance(fn, functools.partial) else type(fn).__call__)
-    raw = raw or ("" if inspect.isroutine(fn) or isinstance(fn, functools.partial) else inspect.getdoc(fn)) or ""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    raw = inspect.cleandoc(target.__doc__ or (inspect.getdoc(fn) if fn is not target else "") or "")
     try:
         parsed = docstring_parser.parse(raw)
     except Exception:  # a docstring is prose; whatever is wrong with it, the tool works without

@@ -190,7 +190,8 @@ def _refuse_kind(parameter: inspect.Parameter, tool: str) -> None:
         remedy = "a model must be told what it may send; name each parameter, or take one parameter that is a dict"
     else:
         return
-    raise ToolError(f"tool {tool!r}: parameter {str(parameter)!r}: {remedy}")
+    shown = str(parameter.replace(annotation=NONE, default=NONE))
+    raise ToolError(f"tool {tool!r}: parameter {shown!r}: {remedy}")
 
 
 def _argument(name: str, hint: Any, default: Any) -> Argument:

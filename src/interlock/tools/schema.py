@@ -68,7 +68,8 @@ class ArgumentSchema:
 
     def _explain(self, args: Mapping[str, Any]) -> str:
         errors = list(islice(self._validator.iter_errors(args), 100))
-        unknown = [name for error in errors if not error.instance_path for name in _unexpected(error)]
+        names = (name for error in errors if not error.instance_path for name in _unexpected(error))
+        unknown = list(islice(names, MAX_PROBLEMS + 1))  # a nearest name takes time, and there may be thousands
         given = {name: self._nearest(name, args) for name in unknown}
         said = [f"{quote(name)} is not an argument{_did_you_mean(near)}" for name, near in given.items()]
         if unknown and not any(given.values()):
@@ -255,7 +256,8 @@ def _must(error: ValidationError, details: Mapping[str, Any]) -> str:
     if name == "format":
         return f"must be a {details['format']}{_EXAMPLES.get(details['format'], '')}, not {show(value)}"
     if name == "pattern":
-        return f"must match the pattern {clip(str(details['pattern']), 200)}, and {show(value)} does not"
+        wanted = clip(str(details.get("pattern", "of the schema, which gives up on it")), 200)
+        return f"must match the pattern {wanted}, and {show(value)} does not"
     if name in _BOUNDS:
         return f"{_BOUNDS[name].format(limit=next(iter(details.values()), ''))}, not {show(value)}"
     # the error's own message would show the value whole

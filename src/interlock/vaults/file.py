@@ -69,9 +69,13 @@ def _followed(path: str, fixed: str) -> Path:
 def _read(path: Path) -> bytes:
     """The bytes of a file that is only its owner's. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123  the descriptor, which is what is checked
+    try:
         _refuse_shared(os.fstat(descriptor), path)
-        raw = file.read(MAX_BYTES + 1)
+        raw = b""
+        while len(raw) <= MAX_BYTES and (more := os.read(descriptor, MAX_BYTES + 1 - len(raw))):
+            raw += more
+    finally:
+        os.close(descriptor)
     if len(raw) > MAX_BYTES:
         raise OSError(0, f"is larger than {MAX_BYTES} bytes")
     return raw

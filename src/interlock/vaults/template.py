@@ -66,9 +66,10 @@ def template(name: str, text: str, dividers: tuple[str, ...]) -> Template:
     literals = _PLACE.split(text)[::2]
     for place in places:
         if place not in _KINDS:
-            raise ConfigError(f"credential {name!r}: no {{{place}}}; there are {{tenant}}, {{env}}, {{TENANT}}, {{ENV}}")
+            known = "{tenant}, {env}, {TENANT} and {ENV}"
+            raise ConfigError(f"credential {name!r}: there is no {{{place}}}; there are {known}")
     if any("{" in literal or "}" in literal for literal in literals) or not text:
-        raise ConfigError(f"credential {name!r}: its template {text!r} is empty, or has a brace that is not closed")
+        raise ConfigError(f"credential {name!r}: its template {text!r} is empty, or has an open brace")
     if len({_KINDS[place] for place in places}) < len(places):
         raise ConfigError(f"credential {name!r}: tenant and env may stand in a template once each")
     if len(places) < 2:
