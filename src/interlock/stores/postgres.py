@@ -56,12 +56,12 @@ _SAME_IN_TENANT = statement(
 )
 _REFUSE_SAME = statement(
     "refuse_same",
-    "SELECT interlock_found() FROM calls WHERE tenant = $1::text AND run_id = $2::text AND fingerprint = $3::text"
-    " LIMIT 1",
+    "SELECT interlock_repeat('IL002') FROM calls"
+    " WHERE tenant = $1::text AND run_id = $2::text AND fingerprint = $3::text LIMIT 1",
 )
 _REFUSE_SAME_IN_TENANT = statement(
     "refuse_same_in_tenant",
-    "SELECT interlock_found() FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
+    "SELECT interlock_repeat('IL002') FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
     " AND asked_at >= $3::bigint LIMIT 1",
 )
 _CALLS_OF = statement(
@@ -145,7 +145,7 @@ class PostgresStore:
             return None
         versions = {tenant: memory.version(tenant) for tenant in sorted(tenants)}
         heads = [(name, old, tx.written.get(HeadKey(name)) or memory.head(name)) for name, old in versions.items()]
-        steps = [moving(heads), *_refusals(guess), *writing(tx.written, tx.sealed)]
+        steps = [*moving(heads), *_refusals(guess), *writing(tx.written, tx.sealed)]
         try:
             self._writer.trip(steps, commits=True)
         except Stale as stale:
@@ -316,7 +316,7 @@ class _Session:
                 (name, version, tx.written.get(HeadKey(name)) or self._heads[name])
                 for name, version in sorted(self._versions.items())
             ]
-            self._wire.trip([*writing(tx.written, tx.sealed), moving(heads), _COMMIT], commits=True)
+            self._wire.trip([*writing(tx.written, tx.sealed), *moving(heads), _COMMIT], commits=True)
             after = {tenant: version + 1 for tenant, version in self._versions.items()}
         self._open = False
         seen: dict[Key, Any] = {HeadKey(name): head for name, head in self._heads.items()}

@@ -37,6 +37,7 @@ class Table(NamedTuple):
     write: Statement  #: any number of rows
     write_one: Statement
     refuse: Statement  #: raises IL002 where one of the keys exists
+    refuse_one: Statement
 
 
 def statement(name: str, sql: str) -> Statement:
@@ -56,6 +57,7 @@ def _table(name: str, kind: type, keys: str, extras: str = "", extra: Any = lamb
     )
     replaced = ", ".join(f"{column} = excluded.{column}" for column, _ in columns if column not in key_names)
     found = f"FROM unnest({wanted}) WITH ORDINALITY AS k({', '.join(key_names)}, place) JOIN {name} AS t ON {match}"
+    this = " AND ".join(f"{column} = ${place}::{kind}" for place, (column, kind) in enumerate(found_by, 1))
     insert = f"INSERT INTO {name} ({names})"
     one = ", ".join(f"${place}::{kind}" for place, (_, kind) in enumerate(columns, 1))
     upsert = f"ON CONFLICT ({', '.join(key_names)}) DO UPDATE SET {replaced}"
@@ -67,7 +69,8 @@ def _table(name: str, kind: type, keys: str, extras: str = "", extra: Any = lamb
         statement(f"load_{name}", f"SELECT k.place, t.body {found}"),
         statement(f"write_{name}", f"{insert} SELECT * FROM unnest({given}) {upsert}"),
         statement(f"write_one_{name}", f"{insert} VALUES ({one}) {upsert}"),
-        statement(f"refuse_{name}", f"SELECT interlock_found() {found}"),
+        statement(f"refuse_{name}", f"SELECT interlock_repeat('IL002') {found}"),
+        statement(f"refuse_one_{name}", f"SELECT interlock_repeat('IL002') FROM {name} WHERE {this}"),
     )
 
 
@@ -101,6 +104,12 @@ TABLES: dict[type, Table] = {
 
 
 _MOVE = statement("move", "SELECT interlock_move($1::text[], $2::bigint[], $3::bigint[], $4::text[])")
+_MOVE_ONE = statement(
+    "move_one",
+    "WITH moved AS (UPDATE heads SET seq = $3::bigint, hash = $4::text, version = version + 1"
+    " WHERE tenant = $1::text AND version = $2::bigint RETURNING tenant)"
+    " SELECT interlock_repeat('IL001') WHERE NOT EXISTS (SELECT FROM moved)",
+)
 _APPEND = statement(
     "append",
     "INSERT INTO audit (tenant, seq, hash, body)"
@@ -114,15 +123,17 @@ FEW = 2  #: so many rows are written one by one: a statement costs less than tak
 
 def loading(keys: Iterable[Key]) -> tuple[list[wire.Step], list[list[Key]]]:
     """What to run to load keys, and which keys each of it loads. Heads are not among them: the lock loads them."""
+    kinds = _by_kind(keys)
+    steps = [wire.Step(TABLES[kind].load, _columns(TABLES[kind].keys, wanted)) for kind, wanted in kinds.items()]
+    return steps, list(kinds.values())
+
+
+def _by_kind(keys: Iterable[Key]) -> dict[type, list[Key]]:
     kinds: dict[type, list[Key]] = {}
     for key in keys:
         if type(key) is not HeadKey:
             kinds.setdefault(type(key), []).append(key)
-    steps = []
-    for kind, wanted in kinds.items():
-        table = TABLES[kind]
-        steps.append(wire.Step(table.load, _columns(table.keys, wanted)))
-    return steps, list(kinds.values())
+    return kinds
 
 
 def loaded(groups: Sequence[Sequence[Key]], answers: Sequence[Rows]) -> dict[Key, Any]:
@@ -137,15 +148,20 @@ def loaded(groups: Sequence[Sequence[Key]], answers: Sequence[Rows]) -> dict[Key
 
 def refusing(keys: Iterable[Key]) -> list[wire.Step]:
     """What raises IL002 where one of these keys exists."""
-    return [
-        wire.Step(TABLES[type(group[0])].refuse, step.values) for step, group in zip(*loading(keys), strict=True)
-    ]
+    steps: list[wire.Step] = []
+    for kind, rows in _by_kind(keys).items():
+        table = TABLES[kind]
+        steps += _each_or_all(table.refuse_one, table.refuse, table.keys, [key[:-1] for key in rows])
+    return steps
 
 
-def moving(tips: Sequence[tuple[str, int, Head | None]]) -> wire.Step:
+def moving(tips: Sequence[tuple[str, int, Head | None]]) -> list[wire.Step]:
     """What takes heads, given as tenant, version before, and new tip, in order, to their next version."""
     rows = [(tenant, old, tip.seq, tip.hash) if tip else (tenant, old, 0, GENESIS) for tenant, old, tip in tips]
-    return wire.Step(_MOVE, _columns(("text", "bigint", "bigint", "text"), rows))
+    types = ("text", "bigint", "bigint", "text")
+    if len(rows) == 1:
+        return _each_or_all(_MOVE_ONE, _MOVE, types, rows)
+    return [wire.Step(_MOVE, _columns(types, rows))]  # in the order of the tenants, whatever the planner thinks
 
 
 def writing(written: Mapping[Key, Any], sealed: Sequence[Sealed]) -> list[wire.Step]:
@@ -159,12 +175,14 @@ def writing(written: Mapping[Key, Any], sealed: Sequence[Sealed]) -> list[wire.S
     steps: list[wire.Step] = []
     for kind, rows in kinds.items():
         table = TABLES[kind]
-        steps += _inserting(table.write_one, table.write, (*table.keys, *table.extras, "bytes"), rows)
+        steps += _each_or_all(table.write_one, table.write, (*table.keys, *table.extras, "bytes"), rows)
     rows = [(each.tenant, each.seq, each.hash, each.body) for each in sealed]
-    return steps + _inserting(_APPEND_ONE, _APPEND, ("text", "bigint", "text", "bytes"), rows)
+    return steps + _each_or_all(_APPEND_ONE, _APPEND, ("text", "bigint", "text", "bytes"), rows)
 
 
-def _inserting(one: Statement, many: Statement, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[wire.Step]:
+def _each_or_all(
+    one: Statement, many: Statement, types: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> list[wire.Step]:
     if len(rows) > FEW:
         return [wire.Step(many, _columns(types, rows))]
     return [

@@ -100,9 +100,16 @@ $$;
 CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
     FOR EACH STATEMENT EXECUTE FUNCTION interlock_append_only();
 
+-- A transaction that stood on something out of date is repeated by its writer. IL001: another gateway has written.
+-- IL002: something that was taken for absent is there.
+CREATE FUNCTION interlock_repeat(why text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'interlock repeats this transaction: it stood on what is out of date' USING ERRCODE = why;
+END
+$$;
+
 -- Takes the tenants' heads from the versions that the writer knows to the next ones, and locks them by that; in the
--- order in which they are given, which is the same for all. IL001: another gateway has written in between, and the
--- writer repeats its transaction.
+-- order in which they are given, which is the same for all.
 CREATE FUNCTION interlock_move(tenants text[], versions bigint[], seqs bigint[], hashes text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -110,15 +117,8 @@ BEGIN
         UPDATE heads SET seq = seqs[i], hash = hashes[i], version = version + 1
             WHERE tenant = tenants[i] COLLATE "C" AND version = versions[i];
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'interlock repeats a transaction: another gateway has written' USING ERRCODE = 'IL001';
+            PERFORM interlock_repeat('IL001');
         END IF;
     END LOOP;
-END
-$$;
-
--- IL002: something that the writer took for absent is there, and it repeats its transaction.
-CREATE FUNCTION interlock_found() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'interlock repeats a transaction: a row is known already' USING ERRCODE = 'IL002';
 END
 $$;
