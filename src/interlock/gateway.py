@@ -45,6 +45,7 @@ class Pause(Struct, frozen=True):
     """Wait, then ask again."""
 
     seconds: float
+    owed: bool = False  #: an effect has yet to be written down: a caller who is cancelled goes on with that
 
 
 Ask = Unit[Any] | Flight | Pause
@@ -153,10 +154,13 @@ class Gateway:
         road = self._road(call, span)
         answer: Any = None
         error: Exception | None = None
+        interrupt: KeyboardInterrupt | None = None
         while True:
             try:
                 ask = road.send(answer) if error is None else road.throw(error)
             except StopIteration as end:
+                if interrupt is not None:
+                    raise interrupt from None
                 outcome: Outcome = end.value
                 return outcome
             answer = error = None
@@ -165,6 +169,7 @@ class Gateway:
                     answer = self.committer.run(ask)
                 elif isinstance(ask, Flight):
                     answer = self._stage.perform(ask)
+                    interrupt = ask.interrupt
                 else:
                     time.sleep(ask.seconds)
             except Exception as raised:  # noqa: BLE001  the road decides what it means
@@ -195,6 +200,10 @@ class Gateway:
                     cancelled = cancelled or gone
                 else:
                     await asyncio.sleep(ask.seconds)
+            except asyncio.CancelledError:
+                if isinstance(ask, Pause) and not ask.owed:
+                    raise
+                cancelled = True
             except Exception as raised:  # noqa: BLE001  the road decides what it means
                 error = raised
 
@@ -222,7 +231,8 @@ class Gateway:
                     return (yield settle(ticket, performed, self.clock))  # type: ignore[no-any-return]
                 except LedgerUnavailable as error:
                     trouble = error
-                yield Pause(0.05 * 4**attempt)
+                if attempt + 1 < SETTLE_TRIES:
+                    yield Pause(0.05 * 4**attempt, owed=True)
             raise LedgerUnavailable(
                 f"{ticket.wish.call.tool} ended with {performed.event}, but that could not be written ({trouble});"
                 " the call becomes unknown when its lease runs out: reconcile it then"
@@ -236,8 +246,8 @@ class Gateway:
         if registered is None:
             return wish_of(call, None, f"there is no tool {call.tool!r:.80}")
         problem = registered.problem or registered.performer.problem(call.args) or ""
-        if not problem and self.redactor.holds_secret(call.args):
-            problem = "the arguments hold a credential; credentials are lent by the gateway and never pass through a model"
+        if self.redactor.holds_secret(call.args):  # whatever else is wrong with them, that may name it
+            problem = "the arguments hold a credential; the gateway lends credentials, they never pass through a model"
         return wish_of(call, registered.tool, problem)
 
     def _settle_late(self, flight: Flight, performed: Performed) -> None:

@@ -32,6 +32,7 @@ from interlock.settlement import Performed
 
 WORKERS = 64  #: threads for sync tools that cannot run on their caller's own
 GRACE = 1.0  #: seconds that a cancelled async tool has to end
+CLIP = 500  #: characters of an error's words that are told
 
 
 class NotBegun(Exception):
@@ -46,10 +47,14 @@ class Lost(Exception):
     """The effect began, and nobody will hear how it ended."""
 
 
+class Ended(Exception):
+    """The tool tried to end the program (`sys.exit()`), or its own task."""
+
+
 class Flight:
     """One call between its two transactions."""
 
-    __slots__ = ("cancel", "killed", "lease_until", "performer", "reported", "ticket", "tool")
+    __slots__ = ("begun", "cancel", "interrupt", "killed", "lease_until", "performer", "reported", "ticket", "tool")
 
     def __init__(self, ticket: Ticket, performer: Performer, tool: Tool) -> None:
         self.ticket = ticket
@@ -59,6 +64,8 @@ class Flight:
         self.cancel: Callable[[], object] | None = None  #: None: a thread, which cannot be cancelled
         self.killed: Reason | None = None
         self.reported: int | None = None
+        self.begun = False  #: the last look has let it pass
+        self.interrupt: KeyboardInterrupt | None = None  #: what its sync caller was sent meanwhile; it comes out once settled
 
     def kill(self, reason: Reason) -> None:
         """Mark it, and cancel what can be cancelled."""
@@ -138,7 +145,10 @@ class Stage:
                 self._last_look(flight)
                 return self._heard(flight, flight.performer.perform(invocation))
             return self._heard(flight, self._wait(flight, self._threaded(flight, invocation), cancels=False))
-        except Exception as error:  # noqa: BLE001  whatever a tool raises is told, not passed on
+        except KeyboardInterrupt as interrupt:
+            flight.interrupt = interrupt
+            return self._trouble(flight, Lost("interrupted"))
+        except BaseException as error:  # noqa: BLE001  whatever a tool raises is told, not passed on
             return self._trouble(flight, error)
 
     async def aperform(self, flight: Flight, *, cancelled: bool) -> tuple[Performed, bool]:
@@ -163,18 +173,27 @@ class Stage:
             done, _ = await asyncio.wait({future}, timeout=self._seconds_left(flight))
         except asyncio.CancelledError:
             done, cancelled = set(), True
-        try:
-            if not done and thread is None:  # end it, and wait a moment for it to say how
-                future.cancel()
+        ours = not done  # whether it is we who end it
+        if not done and thread is None:  # end it, and wait a moment for it to say how
+            future.cancel()
+            try:
                 done, _ = await asyncio.wait({future}, timeout=GRACE)
+            except asyncio.CancelledError:
+                cancelled = True
+        why = "killed" if flight.killed else "cancelled by its caller" if cancelled else _timed_out(flight.tool)
+        try:
             if not done:
+                future.add_done_callback(_unheard)
+                if thread is not None:
+                    future.cancel()
                 self._abandon(flight, thread)
-                raise Lost("cancelled by its caller" if cancelled else _timed_out(flight.tool))
+                raise Lost(why)
             return self._heard(flight, future.result()), cancelled
-        except asyncio.CancelledError:
-            why = "cancelled by its caller" if cancelled else _timed_out(flight.tool)
-            return self._trouble(flight, Lost("killed" if flight.killed else why)), cancelled
-        except Exception as error:  # noqa: BLE001
+        except asyncio.CancelledError as error:
+            if thread is None and not flight.begun:
+                return self._trouble(flight, NotBegun(flight.killed or Reason("in_time", Verdict.DENY, why))), cancelled
+            return self._trouble(flight, Lost(why) if ours or flight.killed else error), cancelled
+        except BaseException as error:  # noqa: BLE001
             return self._trouble(flight, error), cancelled
 
     def close(self) -> None:
@@ -218,6 +237,7 @@ class Stage:
                 raise NotBegun(reason)
         if self._clock.now() >= min(flight.ticket.deadline, flight.lease_until - MARGIN):
             raise NotBegun(Reason("in_time", Verdict.DENY, "too little was left of its time to begin it"))
+        flight.begun = True
 
     def _seconds_left(self, flight: Flight) -> float:
         return max(0.0, (flight.ticket.deadline - self._clock.now()) / MICROS)
@@ -226,14 +246,20 @@ class Stage:
 
     async def _awaited(self, flight: Flight, invocation: Invocation) -> Any:
         self._last_look(flight)
-        return await flight.performer.perform(invocation)
+        try:
+            return await flight.performer.perform(invocation)
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # these would end the loop, not the task
+            raise Ended(f"{type(error).__name__} {error}".strip()) from error
 
     def _threaded(self, flight: Flight, invocation: Invocation) -> concurrent.futures.Future[Any]:
         context = contextvars.copy_context()
 
         def begin() -> Any:
             self._last_look(flight)
-            return context.run(flight.performer.perform, invocation)
+            try:
+                return context.run(flight.performer.perform, invocation)
+            except (SystemExit, GeneratorExit, StopIteration) as error:  # these mean something else to a future
+                raise Ended(f"{type(error).__name__} {error}".strip()) from error
 
         with self._starting:
             if self._pool is None:
@@ -254,7 +280,7 @@ class Stage:
                 self._abandon(flight, future)
             raise Lost(_timed_out(flight.tool)) from None
         except concurrent.futures.CancelledError:
-            raise Lost("killed") from None
+            raise Lost("killed" if flight.killed else "its task was cancelled") from None
 
     def _abandon(self, flight: Flight, thread: concurrent.futures.Future[Any] | None) -> None:
         """Nobody waits for this thread any more. If it had begun, it still tells the ledger how it ended."""
@@ -276,14 +302,33 @@ class Stage:
         return Performed(event=Event.SUCCEED, result=result, usd=flight.reported, caught=flight.killed)
 
     def _trouble(self, flight: Flight, error: BaseException) -> Performed:
-        text = self._redactor.redact_text(_told(error))
+        text = self._told(error)
         if isinstance(error, NotBegun):
             return Performed(event=Event.CATCH, error=text, caught=error.reason)
         if isinstance(error, NotDone | CredentialError):
             return Performed(event=Event.FAIL, error=text, free=True, caught=flight.killed)
+        if not flight.begun and not isinstance(error, Lost):  # the gateway itself was in the way
+            return Performed(event=Event.CATCH, error=text, caught=Reason("last_look", Verdict.DENY, text))
         if flight.tool.effect.writes and not (flight.tool.errors_mean_failed and not isinstance(error, Lost)):
             return Performed(event=Event.LOSE, error=text, caught=flight.killed)
         return Performed(event=Event.FAIL, error=text, usd=flight.reported, caught=flight.killed)
+
+    def _told(self, error: BaseException) -> str:
+        """What people and models are told of an exception: its kind and its words, redacted, then clipped; no trace."""
+        try:
+            words = str(getattr(error, "text", "") or error)
+        except Exception:  # a foreign error's own __str__
+            words = "its message cannot be read"
+        if not isinstance(error, Lost | NotBegun | Ended | NotDone | CredentialError):
+            words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        words = self._redactor.redact_text(words.encode("utf-8", "backslashreplace").decode())
+        return words if len(words) <= CLIP else f"{words[: CLIP - 1]}…"
+
+
+def _unheard(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it any more, and asyncio shall not log what it raises: that may hold what was lent."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _caught(flight: Flight, switches: tuple[Switch, ...]) -> Reason | None:
@@ -295,11 +340,3 @@ def _caught(flight: Flight, switches: tuple[Switch, ...]) -> Reason | None:
 
 def _timed_out(tool: Tool) -> str:
     return "it ran out of time" if tool.timeout is None else f"it took longer than {tool.timeout / MICROS:g} s"
-
-
-def _told(error: BaseException) -> str:
-    """What people and models are told of an exception: its kind and its words, clipped; no trace."""
-    if isinstance(error, Lost | NotBegun | NotDone | CredentialError):
-        return str(error)[:500]
-    words = str(getattr(error, "text", "") or error)
-    return f"{type(error).__name__}: {words}"[:500] if words else type(error).__name__
