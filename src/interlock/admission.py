@@ -22,7 +22,7 @@ from interlock.core.approval import Approval, Card, Standing
 from interlock.core.audit import Entry, Kind
 from interlock.core.budget import NOTHING, Account, AccountKey, Amounts, Hold, Limits, Line
 from interlock.core.call import MICROS, Tool, ToolCall, fingerprint, price_of
-from interlock.core.canonical import canonical, digest
+from interlock.core.canonical import canonical, digest, problem_of
 from interlock.core.decide import Facts, decide
 from interlock.core.lifecycle import Event, State, move
 from interlock.core.outcome import Outcome
@@ -272,7 +272,10 @@ class Admission:
             self._note(tx, weighed, None)
         run = facts.run
         if decision.verdict is Verdict.STOP:
-            bookings.stop(tx, run, decision.stop or StopReason.POLICY_STOP, decision.text, facts.now)
+            run = bookings.stop(tx, run, decision.stop or StopReason.POLICY_STOP, decision.text, facts.now)
+        if weighed.prior is not None and weighed.prior.state is State.UNKNOWN:  # not tried again now, and unknown still
+            return answers.recorded(weighed.prior, run, call.call_id, replayed=True)
+        if decision.verdict is Verdict.STOP:
             return answers.refused(call.call_id, call.tool, decision)
         run = replace(run, denials=run.denials + 1)
         tx.put(RunKey(run.tenant, run.run_id), run)
@@ -392,11 +395,16 @@ def _refuse_reuse(prior: Record, wish: Wish) -> None:
     """The same key with another wish is somebody's mistake. A tool's schema may have changed since; arguments may not."""
     if prior.fingerprint == wish.fingerprint or prior.state is State.DENIED:
         return
-    if prior.call.tool != wish.call.tool or (wish.arguments or b"?") != canonical(prior.call.args):
+    if prior.call.tool != wish.call.tool or _as_canonical(wish) != canonical(prior.call.args):
         raise KeyReused(
             f"key {wish.call.key!r} of run {wish.call.run_id!r} stands for another call ({prior.call.tool}):"
             " give each call a call_id of its own"
         )
+
+
+def _as_canonical(wish: Wish) -> bytes:
+    """The arguments, also where the tool that is registered now, or none, could not take them."""
+    return wish.arguments or (canonical(wish.call.args) if problem_of(wish.call.args) is None else b"")
 
 
 def _tenant_wide(tool: Tool | None) -> bool:

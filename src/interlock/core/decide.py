@@ -104,6 +104,8 @@ def recall(call: ToolCall, facts: Facts) -> Reason | None:
             return None
     if facts.tool is None or facts.problem or facts.tool.deduping.scope == "off":
         return None
+    if not_looping(call, facts) is not None:  # the record could go on answering for ever
+        return None
     for other in facts.same:
         if other.state is State.LEASED:
             return Reason("known", Verdict.WAIT, f"the same call is running as {other.call.call_id}")
