@@ -16,7 +16,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -31,7 +31,6 @@ from interlock.unit import Tx, Unit
 
 OpenStore = Callable[[], Store]
 OpenBoard = Callable[[], SwitchBoard]
-T = TypeVar("T")
 
 COUNTER = AccountKey("acme", "tenant", "acme", Window.DAY, 0)
 WRITERS, TURNS = 4, 25
@@ -179,7 +178,7 @@ def transactions_over_several_tenants_do_not_block_each_other(open_store: OpenSt
 
     def work(turn: int) -> None:
         mine = names[turn % 4 :] + names[: turn % 4]
-        stores[turn % 2].transact([appends(mine[0], turn), appends(mine[1], turn), counts(_counter_of(mine[2]))])
+        stores[turn % 2].transact([appends(mine[0], turn), appends(mine[1], turn), counts(COUNTER._replace(tenant=mine[2]))])
 
     with closing(open_store()) as one, closing(open_store()) as other, ThreadPoolExecutor(WRITERS) as pool:
         stores = (one, other)
@@ -344,10 +343,6 @@ def _throw(open_board: OpenBoard, number: int) -> None:
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def _counter_of(tenant: str) -> AccountKey:
-    return COUNTER._replace(tenant=tenant, subject=tenant)
 
 
 def _one_of_each(name: str = "acme") -> list[tuple[Any, Any]]:
