@@ -177,8 +177,8 @@ def transactions_over_several_tenants_do_not_block_each_other(open_store: OpenSt
     names = ["a", "b", "c", SYSTEM]
 
     def work(turn: int) -> None:
-        mine = names[turn % 4 :] + names[: turn % 4]
-        stores[turn % 2].transact([appends(mine[0], turn), appends(mine[1], turn), counts(COUNTER._replace(tenant=mine[2]))])
+        first, second, third, _ = names[turn % 4 :] + names[: turn % 4]
+        stores[turn % 2].transact([appends(first, 1), appends(second, 1), counts(COUNTER._replace(tenant=third))])
 
     with closing(open_store()) as one, closing(open_store()) as other, ThreadPoolExecutor(WRITERS) as pool:
         stores = (one, other)
