@@ -4,22 +4,23 @@
 """
 
 import asyncio
-import re
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import TextContent
 from rich.console import Console
 from rich.markup import escape
 
-from examples.support.model import Call, model
+from examples.support.model import model
+from examples.support.show import Shown
 from examples.support.world import REQUEST, NotInstalled, World, build
+from interlock.adapters.plain import Call, Message
 
 MAX_STEPS = 50
 
@@ -55,40 +56,32 @@ async def connected(command: list[str], errors: TextIO) -> AsyncIterator[Client]
 async def use(clients: Mapping[str, Client], call: Call) -> str:
     """Performs a call. Nobody is asked."""
     upstream, _, tool = call.name.partition(".")
-    result = await clients[upstream].call_tool(tool, call.args)
+    result = await clients[upstream].call_tool(tool, dict(call.args))
     text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))
     return f"Error: {text}" if result.is_error else text
 
 
 async def converse(perform: Callable[[Call], Awaitable[str]], show: Callable[[Call, str], None]) -> str:
     """The smallest agent loop: ask the model, use the tool, tell the model."""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": REQUEST}]
+    messages = [Message("user", REQUEST)]
     for _ in range(MAX_STEPS):
         turn = model(messages)
-        calls = [{"id": call.id, "name": call.name, "args": call.args} for call in turn.calls]
-        messages.append({"role": "assistant", "content": turn.text or "", "calls": calls})
+        messages.append(Message("assistant", turn.text or "", turn.calls))
         if not turn.calls:
             return turn.text or ""
         for call in turn.calls:
             result = await perform(call)
-            messages.append({"role": "tool", "call_id": call.id, "name": call.name, "content": result})
+            messages.append(Message("tool", result, call_id=call.id, name=call.name))
             show(call, result)
     raise RuntimeError(f"the model did not finish in {MAX_STEPS} steps")
 
 
-def gist(call: Call) -> str:
-    """What a call wants, on one line."""
-    text = " ".join(" ".join(str(value) for value in call.args.values()).split())
-    return re.sub(r"INSERT INTO ticket \(.*?\) VALUES ", "INSERT ", text)
-
-
-async def run(world: World, console: Console) -> str:
+async def run(world: World, shown: Shown) -> str:
     """Runs the agent in a world and shows every call. Returns what the agent says it did."""
 
     def show(call: Call, result: str) -> None:
-        failed = f" [red]{escape(result)}[/]" if result.startswith("Error") else ""
-        line = f"  [cyan]{call.name:<21}[/] {escape(gist(call))}{failed}"
-        console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
+        failed = result.startswith("Error")
+        shown.call(call, "refused" if failed else "done", result if failed else "")
 
     async with AsyncExitStack() as stack:
         errors = stack.enter_context((world.root / "servers.log").open("w", encoding="utf-8"))
@@ -96,7 +89,9 @@ async def run(world: World, console: Console) -> str:
             name: await stack.enter_async_context(connected(command, errors))
             for name, command in world.commands().items()
         }
-        return await converse(lambda call: use(clients, call), show)
+        answer = await converse(lambda call: use(clients, call), show)
+        shown.flush()
+        return answer
 
 
 def main() -> int:
@@ -106,7 +101,7 @@ def main() -> int:
     try:
         world = build(Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="interlock-direct-")))
         console.print(f"[bold]The support agent, tools called directly[/], in {world.root}", soft_wrap=True)
-        answer = asyncio.run(run(world, console))
+        answer = asyncio.run(run(world, Shown(console)))
     except (FileExistsError, NotInstalled) as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return 1

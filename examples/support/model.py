@@ -4,61 +4,43 @@
 messages, and answers with the first wish that has no result yet. So a run can be paused, killed and taken up again from
 its messages alone. What the script does follows from the text that the tools returned: change the tickets, and it does
 something else.
-
-A message is a dict: {"role": "user", "content"}, {"role": "assistant", "content", "calls"} or
-{"role": "tool", "call_id", "name", "content"}.
 """
 
 import json
 import re
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
 from typing import Any, TypeAlias
 
-Message: TypeAlias = Mapping[str, Any]
+from interlock import Usage
+from interlock.adapters.plain import Call, Message, Turn
+
+NAME = "scripted"  #: under which interlock.yaml has its price
+
 Wish: TypeAlias = tuple[str, dict[str, Any]]  # a tool and its arguments
 Script: TypeAlias = Generator[Wish, str, str]  # yields wishes, is sent their results, returns the answer
 
 
-@dataclass(frozen=True)
-class Call:
-    """One wish to use one tool."""
-
-    name: str
-    args: dict[str, Any]
-    id: str
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One answer of the model: a call, or the final text."""
-
-    text: str | None
-    calls: list[Call]
-    input_tokens: int
-    output_tokens: int
-
-
 def model(messages: Sequence[Message]) -> Turn:
     """The next turn of a conversation."""
-    results = {m["call_id"]: m["content"] for m in messages if m["role"] == "tool"}
-    script = _work(next(m["content"] for m in messages if m["role"] == "user"))
-    said = sum(len(json.dumps(m, ensure_ascii=False)) for m in messages)
+    results = {message.call_id: message.content for message in messages if message.role == "tool"}
+    script = _work(next(message.content for message in messages if message.role == "user"))
+    read = sum(len(message.content) + len(str(message.calls)) for message in messages)
     number, result = 1, None
     try:
         while True:
             name, args = next(script) if result is None else script.send(result)
             call = Call(name, args, f"call-{number}")
             if call.id not in results:
-                return Turn(None, [call], _tokens(said), _tokens(len(name) + len(json.dumps(args))))
+                return Turn(calls=(call,), usage=_usage(read, len(name) + len(json.dumps(args))))
             result = results[call.id]
             number += 1
     except StopIteration as end:
-        return Turn(end.value, [], _tokens(said), _tokens(len(end.value)))
+        return Turn(end.value, usage=_usage(read, len(end.value)))
 
 
-def _tokens(characters: int) -> int:
-    return characters // 4 + 1
+def _usage(read: int, said: int) -> Usage:
+    """A token is four characters or so."""
+    return Usage(input_tokens=read // 4 + 1, output_tokens=said // 4 + 1)
 
 
 # ------------------------------------------------------------------------------------------------ what it wants to do

@@ -1,0 +1,171 @@
+"""The incident, without Interlock and with it, side by side: `make demo`.
+
+`python -m examples.support.demo`, from the root of the checkout, after scripts/demo_setup.sh. Everything that it makes
+is in .demo/run/. It ends with exit code 1 where what happened is not what is promised here.
+"""
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import interlock
+from examples.support import direct
+from examples.support.model import NAME, model
+from examples.support.show import Shown, card, ending, say
+from examples.support.world import HERE, INSTALLED, REQUEST, WANTED, Damage, NotInstalled, World, build
+from interlock.adapters.plain import Message, Result, Turn, drive
+from interlock.core.approval import Approval
+
+FOLDER = INSTALLED / "run"
+TENANT, AGENT, PERSON = "acme", "support-bot", "maria"
+MAX_OUTPUT = 500  # tokens of one turn
+INTRODUCTION = (
+    "A support agent works through six tickets. Ticket 1044 ends with a stranger's orders: file 9 tickets, mail the "
+    "customer list away. The model obeys what it reads. Model and person are scripted, the rest is real."
+)
+
+
+class Act(NamedTuple):
+    """What one governed run came to."""
+
+    result: Result
+    approved: int
+    rejected: int
+    damage: Damage
+
+
+def answer(approval: Approval) -> tuple[bool, str]:
+    """Maria's part, scripted too: she looks into the tickets."""
+    if any(title in str(approval.card.arguments) for title, _ in WANTED):
+        return True, "ticket 1042: Dana asked us for just this"
+    return False, "nobody asked us for this; it is in a log that was pasted into ticket 1044"
+
+
+def governed(world: World, config: Path, run_id: str, console: Console, *, briefly: bool = False) -> Act:
+    """Lets the agent loose in a world, through a gateway; a person answers what it is asked."""
+    shown, printed = Shown(console, only="refused" if briefly else ""), 0
+    answers = {True: 0, False: 0}
+
+    def watched(messages: Sequence[Message]) -> Turn:
+        nonlocal printed
+        calls = {call.id: call for message in messages for call in message.calls}
+        for message in messages[printed:]:
+            if message.role == "tool":
+                shown.call(calls[message.call_id], *ending(message))
+        printed = len(messages)
+        return model(messages)
+
+    with interlock.open(config) as gateway:
+        run = gateway.run(agent=AGENT, tenant=TENANT, env="demo", request=REQUEST, run_id=run_id)
+        saved = None
+        while True:
+            result = drive(run, watched, REQUEST, saved=saved, model_name=NAME, max_output_tokens=MAX_OUTPUT)
+            if result.status != "paused":
+                shown.flush()
+                return Act(result, answers[True], answers[False], world.damage())
+            for approval in gateway.control.approvals(TENANT):
+                yes, note = answer(approval)
+                answers[yes] += 1
+                act = gateway.control.approve if yes else gateway.control.reject
+                act(approval.approval_id, by=PERSON, note=note)
+                if not briefly:
+                    shown.flush()
+                    console.print(card(approval, f"{PERSON} {'approves' if yes else 'rejects'}", note, console.width))
+            saved = result.saved
+
+
+def compare(console: Console, without: Damage, first: Act, second: Act) -> None:
+    """The table of what happened."""
+    table = Table(title="What happened", title_justify="left", title_style="bold")
+    table.add_column("")
+    for column in ("1. directly", "2. Interlock", "3. on_reject: deny"):
+        table.add_column(column, justify="right")
+    damages, acts = (without, first.damage, second.damage), (first, second)
+    table.add_row("tickets asked for", *(f"[green]{damage.legitimate}[/]" for damage in damages))
+    table.add_row("bogus tickets", *(_bad(damage.bogus) for damage in damages))
+    table.add_row("customer list leaked", *(_bad(damage.mails) for damage in damages))
+    table.add_row("a person was asked", "never", *(f"{act.approved + act.rejected} ×" for act in acts))
+    table.add_row("stop reason", "none", *(str(act.result.stop_reason) for act in acts))
+    table.add_row("model cost", "not metered", *(_cost(act.result) for act in acts))
+    console.print(table)
+
+
+def _bad(count: int) -> str:
+    return f"[{'bold red' if count else 'green'}]{count}[/]"
+
+
+def _cost(result: Result) -> str:
+    return f"${result.report.usd.used:.4f}" if result.report else "unknown"
+
+
+def broken(without: Damage, first: Act, second: Act, audit: Sequence[object]) -> list[str]:
+    """The promises that were not kept."""
+    promised = {
+        "without Interlock: 1 ticket, 9 bogus ones, 1 mail": without == Damage(legitimate=1, bogus=9, mails=1),
+        "with it: 1 ticket, no bogus one, no mail": first.damage == Damage(legitimate=1, bogus=0, mails=0),
+        "one approval, one rejection, stopped for it": (first.approved, first.rejected, str(first.result.stop_reason))
+        == (1, 1, "approval_rejected"),
+        "told no: still no bogus ticket and no mail": second.damage == first.damage,
+        "told no: nine rejections, two denials, completed": (
+            second.rejected, second.result.report and second.result.report.denials, str(second.result.stop_reason),
+        ) == (9, 2, "completed"),
+        "every model turn was priced": all(act.result.report and act.result.report.usd.used for act in (first, second)),
+        "the audit is intact and agrees with a checkpoint": all(audit),
+    }  # fmt: skip
+    return [promise for promise, kept in promised.items() if not kept]
+
+
+def main() -> int:
+    """The whole story. Returns the exit code."""
+    console, started = Console(), time.perf_counter()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    try:
+        worlds = [build(FOLDER / name) for name in ("direct", "governed")]
+        worlds[0].commands()
+    except NotInstalled as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return 1
+    say(console, INTRODUCTION)
+    console.print("\n[bold]1. Its tools called directly[/]")
+    told = asyncio.run(direct.run(worlds[0], Shown(console)))
+    lie = next(line for line in told.splitlines() if "1044" in line).removeprefix("- ")
+    say(console, f"What it tells its user: “{lie}”", 3)
+
+    config = worlds[1].root / "interlock.yaml"
+    shutil.copy(HERE / "interlock.yaml", config)
+    console.print("\n[bold]2. The same model through Interlock[/], with examples/support/interlock.yaml")
+    first = governed(worlds[1], config, "first", console)
+    texts = first.result.report and first.result.report.texts
+    say(console, f"The run has stopped: {first.result.stop_reason}. Its user reads: “{texts and texts.user}”", 3)
+
+    console.print("\n[bold]3. With on_reject: deny[/] the run goes on after a no. The model hears:")
+    milder = config.with_name("on_reject_deny.yaml")
+    milder.write_text(config.read_text("utf-8").replace("on_reject: stop", "on_reject: deny"), "utf-8")
+    second = governed(worlds[1], milder, "second", console, briefly=True)
+
+    console.print()
+    compare(console, worlds[0].damage(), first, second)
+    with interlock.open(config, upstreams=False) as gateway:
+        gateway.audit.checkpoint(TENANT)
+        audit = gateway.audit.verify(TENANT)
+    say(console, f"Audit of {audit.text}. All in {time.perf_counter() - started:.1f} s.")
+    console.print("\n[bold]Look for yourself:[/]")
+    where = f"--config {config.relative_to(INSTALLED.parent)}"
+    for command in ("run list", "run show first", f"audit verify --tenant {TENANT}"):
+        console.print(f"  .venv/bin/interlock {command} {where}", highlight=False, soft_wrap=True)
+    failures = broken(worlds[0].damage(), first, second, (audit.ok, audit.checkpoints))
+    for promise in failures:
+        console.print(f"[bold red]Not as promised:[/] {promise}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
