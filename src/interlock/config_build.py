@@ -78,7 +78,7 @@ def _built(source: Source, base: Path, path: Path | None) -> values.Config:
         tools=tools,
         approvals=approvals,
         credentials=dict(file.credentials),
-        upstreams=dict(_upstreams(file)),
+        upstreams=dict(_upstreams(file, base)),
         logging=values.LoggingSettings(**dict(file.logging)),
         prices={name: values.Price(**dict(entry)) for name, entry in file.prices.items()},
         audit=values.AuditSettings(**dict(file.audit)),
@@ -237,7 +237,7 @@ def _approvals(file: File) -> values.ApprovalSettings:
     )
 
 
-def _upstreams(file: File) -> Iterator[tuple[str, values.Upstream]]:
+def _upstreams(file: File, base: Path) -> Iterator[tuple[str, values.Upstream]]:
     for name, entry in file.upstreams.items():
         mcp = entry.mcp
         yield (
@@ -248,7 +248,7 @@ def _upstreams(file: File) -> Iterator[tuple[str, values.Upstream]]:
                 url=mcp.url,
                 credential=entry.credential,
                 env=dict(mcp.env),
-                cwd=mcp.cwd,
+                cwd=None if mcp.cwd is None else str(base / mcp.cwd),  # as the ledger's path, and every other
                 timeout=entry.timeout,
             ),
         )

@@ -6,12 +6,15 @@ tools returned, then what untrusted tools returned; a value that is found nowher
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 REQUEST = "the user's request"
 NOWHERE = "nowhere seen: the model's own words"
 SHORT = 4  #: texts shorter than this are found everywhere and say nothing
+
+_PIECES = re.compile(r"[\r\n'\"]+")  # lines, and what stands in quotes: an argument may be a statement or a document
 
 
 def trace(args: Mapping[str, Any], request: str, results: Iterable[tuple[str, bool, str]]) -> dict[str, str]:
@@ -35,9 +38,10 @@ def _origin(text: str, seen: list[tuple[str, str]]) -> str:
     for origin, haystack in seen:
         if text in haystack:
             return origin
-    for origin, haystack in seen:
-        if any(len(line) >= 2 * SHORT and line in haystack for line in map(str.strip, text.splitlines())):
-            return f"partly {origin}"
+    for piece in sorted(map(str.strip, _PIECES.split(text)), key=len, reverse=True):  # the longest tells most
+        for origin, haystack in seen:
+            if len(piece) >= 2 * SHORT and piece in haystack:
+                return f"partly {origin}"
     return NOWHERE
 
 

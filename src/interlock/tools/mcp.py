@@ -180,9 +180,10 @@ def _cleaned(schema: Any) -> Any:
 
 
 def value_of(result: types.CallToolResult) -> Any:
-    """What a tool gave: its structured content, else its text, with a summary of blocks that are not text."""
-    if result.structured_content is not None:
-        return result.structured_content
+    """What a tool gave: its structured content, else its text, with a summary of blocks that are not text.
+
+    Structured content that only wraps that same text (`{"content": text}`, `{"result": text}`) is the text.
+    """
     texts, others = [], []
     for block in result.content:
         inner = block.resource if isinstance(block, types.EmbeddedResource) else block
@@ -191,6 +192,9 @@ def value_of(result: types.CallToolResult) -> Any:
         else:
             others.append(_summary(block.type, inner))
     text = "\n".join(texts)
+    structured = result.structured_content
+    if structured is not None and (others or list(structured.values()) != [text]):
+        return structured
     return {"text": text, "blocks": others} if others else text
 
 
