@@ -1,0 +1,104 @@
+"""How a command gets at the ledger: to look at it, or to act on it.
+
+Not a gateway for calls: no command performs one. Law: looking starts no thread and no upstream, writes nothing, and
+makes no ledger where there is none; acting is done by `control`, as any program would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interlock.errors import LedgerUnavailable, Refused
+from interlock.faces.cli_options import config_path
+
+if TYPE_CHECKING:
+    from interlock.config import Config
+    from interlock.core.run import Run
+    from interlock.gateway import Gateway
+
+
+def read_config(given: Path | None) -> Config:
+    """The config of this command. Raises ConfigError."""
+    from interlock.config import load
+
+    return load(config_path(given))
+
+
+@contextmanager
+def look(given: Path | None) -> Iterator[Gateway]:
+    """The ledger for reading, while another program may be writing to it."""
+    from interlock import assemble
+    from interlock.audit_log import AuditLog
+    from interlock.control import Control
+    from interlock.gateway import Gateway
+    from interlock.telemetry import Telemetry
+    from interlock.vaults import Vaults
+
+    config = read_config(given)
+    _must_exist(config)
+    clock = assemble.SystemClock()
+    store, board = assemble._ledger(config)
+    telemetry = Telemetry(config.logging, traces=False)
+    with Gateway(config, store, board, clock, Vaults(config.credentials), telemetry) as gateway:
+        gateway.control = Control(gateway)
+        gateway.audit = AuditLog(store, assemble.notary_of(config, store, clock))
+        yield gateway
+
+
+@contextmanager
+def act(given: Path | None, *, upstreams: bool = False, new: bool = False) -> Iterator[Gateway]:
+    """The ledger for an act of a person. `new`: it may be made now."""
+    from msgspec.structs import replace
+
+    import interlock
+
+    config = read_config(given)
+    if not new:
+        _must_exist(config)
+    # a webhook is for the gateway that serves to call, not for whoever answers
+    quiet = dataclasses.replace(config, approvals=replace(config.approvals, webhook_url=None))
+    with interlock.open(quiet, upstreams=upstreams) as gateway:
+        yield gateway
+
+
+def _must_exist(config: Config) -> None:
+    from interlock.assemble import ledger_file
+
+    path = ledger_file(config)
+    if path is not None and not path.exists():
+        raise LedgerUnavailable(
+            f"there is no ledger at {path} yet: it is made when a program opens a gateway with {config.name}"
+        )
+    if config.ledger == "memory:":
+        raise LedgerUnavailable(
+            f"the ledger of {config.name} is memory: of the program that opened it; "
+            "name a file (ledger: sqlite:///interlock.db) to look at it from outside"
+        )
+
+
+def find_run(gateway: Gateway, run_id: str, tenant: str | None) -> Run:
+    """A run by its id. Raises Refused where there is none, or where several tenants have one."""
+    from interlock.core.audit import SYSTEM
+    from interlock.ports import RunKey
+
+    tenants = [tenant] if tenant else [each for each in gateway.store.tenants() if each != SYSTEM]
+    found: list[Run] = [run for each in tenants if (run := gateway.store.load(RunKey(each, run_id))) is not None]
+    if not found:
+        whose = f" of tenant {tenant!r}" if tenant else ""
+        raise Refused(f"there is no run {run_id!r}{whose}: see interlock run list")
+    if len(found) > 1:
+        named = ", ".join(run.tenant for run in found)
+        raise Refused(f"several tenants have a run {run_id!r} ({named}): say which with --tenant")
+    return found[0]
+
+
+def unknown(what: str, name: str, known: Iterable[str], see: str) -> Refused:
+    """There is nothing of this name; perhaps another was meant."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return Refused(f"there is no {what} {name!r}{hint}: see {see}")
