@@ -293,10 +293,12 @@ class Control:
 
     def _key_of(self, tenant: str, run_id: str, call_id: str) -> CallKey:
         """A call by its id: its key, unless an explicit idempotency key went before it."""
-        for record in self._gateway.store.calls_of(tenant, run_id):
-            if call_id in (record.call.call_id, record.call.key):
-                return bookings.call_key(record)
-        raise Refused(f"run {run_id!r} of tenant {tenant!r} has no call {call_id!r}")
+        calls = self._gateway.store.calls_of(tenant, run_id)
+        found = [record for record in calls if call_id in (record.call.call_id, record.call.key)]
+        if not found:
+            raise Refused(f"run {run_id!r} of tenant {tenant!r} has no call {call_id!r}")
+        doubtful = (record for record in found if record.state in (State.UNKNOWN, State.LEASED))
+        return bookings.call_key(next(doubtful, found[0]))
 
     def _commit(self, keys: Sequence[Key], fn: Callable[[Tx], T]) -> T:
         return self._gateway.committer.run(Unit(keys, fn))

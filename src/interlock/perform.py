@@ -31,6 +31,7 @@ from interlock.results import encode_result
 from interlock.settlement import Performed
 
 WORKERS = 64  #: threads for sync tools that cannot run on their caller's own
+_NO_TIME = Reason("in_time", Verdict.DENY, "too little was left of its time to begin it")
 GRACE = 1.0  #: seconds that a cancelled async tool has to end
 CLIP = 500  #: characters of an error's words that are told
 
@@ -54,7 +55,7 @@ class Ended(Exception):
 class Flight:
     """One call between its two transactions."""
 
-    __slots__ = ("begun", "cancel", "interrupt", "killed", "lease_until", "performer", "reported", "ticket", "tool")
+    __slots__ = ("begun", "cancel", "gone", "interrupt", "killed", "lease_until", "performer", "reported", "ticket", "tool")
 
     def __init__(self, ticket: Ticket, performer: Performer, tool: Tool) -> None:
         self.ticket = ticket
@@ -65,6 +66,7 @@ class Flight:
         self.killed: Reason | None = None
         self.reported: int | None = None
         self.begun = False  #: the last look has let it pass
+        self.gone = False  #: its caller waits no more: what has not begun, begins no more
         self.interrupt: KeyboardInterrupt | None = None  #: what its sync caller was sent meanwhile; it comes out once settled
 
     def kill(self, reason: Reason) -> None:
@@ -236,8 +238,10 @@ class Stage:
             if reason is not None:
                 raise NotBegun(reason)
         if self._clock.now() >= min(flight.ticket.deadline, flight.lease_until - MARGIN):
-            raise NotBegun(Reason("in_time", Verdict.DENY, "too little was left of its time to begin it"))
+            raise NotBegun(_NO_TIME)
         flight.begun = True
+        if flight.gone:  # whoever gives up sets this before it reads `begun`: one of the two sees the other
+            raise NotBegun(_NO_TIME)
 
     def _seconds_left(self, flight: Flight) -> float:
         return max(0.0, (flight.ticket.deadline - self._clock.now()) / MICROS)
@@ -274,13 +278,21 @@ class Stage:
         except concurrent.futures.TimeoutError:
             if future.done():  # the tool's own TimeoutError
                 raise
-            if cancels:
-                future.cancel()
-            else:
+            if not cancels:
                 self._abandon(flight, future)
+            elif self._called_off(flight, future):
+                raise NotBegun(_NO_TIME) from None
             raise Lost(_timed_out(flight.tool)) from None
         except concurrent.futures.CancelledError:
+            if cancels and self._called_off(flight, future):
+                raise NotBegun(flight.killed or _NO_TIME) from None
             raise Lost("killed" if flight.killed else "its task was cancelled") from None
+
+    def _called_off(self, flight: Flight, future: concurrent.futures.Future[Any]) -> bool:
+        """End a task of the loop's thread. True where it had not begun, and now never will."""
+        flight.gone = True
+        future.cancel()
+        return not flight.begun
 
     def _abandon(self, flight: Flight, thread: concurrent.futures.Future[Any] | None) -> None:
         """Nobody waits for this thread any more. If it had begun, it still tells the ledger how it ended."""
@@ -288,6 +300,9 @@ class Stage:
             return
         if thread.cancel():
             raise NotBegun(Reason("in_time", Verdict.DENY, "no thread was free to begin it in time"))
+        flight.gone = True
+        if not flight.begun:
+            raise NotBegun(_NO_TIME)
 
         def tell(ended: concurrent.futures.Future[Any]) -> None:
             error = ended.exception()

@@ -104,6 +104,10 @@ def _too_late(tx: Tx, record: Record, run: Run, performed: Performed, now: int, 
     """Somebody has settled it since, or it was performed anew: what the ledger has stays, and the audit tells."""
     told = f"its owner came back with {performed.event} after it was {record.state}"
     tx.append(bookings.entry_of(record, Kind.SETTLED, now, outcome=record.state, error=performed.error, note=told))
+    if record.state in (State.LEASED, State.LAPSED):  # a read that is being performed anew: its owner is told what it saw
+        ended = move(State.LEASED, performed.event)
+        seen = replace(record, state=ended, error=performed.error, result=Raw(performed.result or b"null"))
+        return _outcome(seen, run, performed, call_id)
     return answers.recorded(record, run, call_id, replayed=True)
 
 
