@@ -246,17 +246,21 @@ class KeyFile:
 
     def _make(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(Signer.new(self._name).line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        draft = self._draft(self.path, Signer.new(self._name).line + "\n", 0o600)
         try:
             os.link(draft, self.path)  # whole or not at all, and only the first of several processes makes it
         except FileExistsError:
             pass
         finally:
             draft.unlink()
+
+    def _draft(self, path: Path, text: str, mode: int) -> Path:
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return draft
 
     def _refuse_if_shared(self) -> None:
         mode = self.path.stat().st_mode
@@ -265,9 +269,8 @@ class KeyFile:
 
     def _publish(self, key: PublicKey) -> None:
         known = self.public_path.read_text("utf-8") if self.public_path.exists() else ""
-        if key.line not in known.splitlines():
-            with self.public_path.open("a", encoding="utf-8") as file:
-                file.write(key.line + "\n")
+        if key.line not in known.splitlines():  # whoever reads it meanwhile, or after a crash, reads it whole
+            self._draft(self.public_path, known + key.line + "\n", 0o644).replace(self.public_path)
 
 
 def read_public_keys(path: Path) -> tuple[PublicKey, ...]:
