@@ -11,5 +11,5 @@ PATIENCE = 60.0  #: seconds, for a process that has to end by itself
 def server() -> ForkServerContext:
     """Where processes come from."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.world", "tests.crash.acts", "interlock.control", "interlock.tools.python"])
+    context.set_forkserver_preload(["pytest", "tests.crash.acts", "interlock.tools.python"])  # a child imports no more
     return context
