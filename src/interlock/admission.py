@@ -6,8 +6,10 @@ hold, its lease and its `decided` entry before its effect begins, or none of the
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -20,7 +22,7 @@ from interlock.config import Config
 from interlock.core import provenance
 from interlock.core.approval import Approval, Card, Standing
 from interlock.core.audit import Entry, Kind
-from interlock.core.budget import NOTHING, Account, AccountKey, Amounts, Hold, Limits, Line
+from interlock.core.budget import NOTHING, AccountKey, Amounts, Hold, Limits, Line
 from interlock.core.call import MICROS, Tool, ToolCall, fingerprint, price_of
 from interlock.core.canonical import canonical, digest, problem_of
 from interlock.core.decide import Facts, decide
@@ -40,6 +42,11 @@ SHOWN = 2_000  #: bytes of arguments that an audit entry shows; longer texts in 
 CLIP = 160
 
 _NO_ARGS = Raw(b"{}")
+_PROCESS = secrets.token_hex(8)  # random for each process, so that numbers tell leases apart everywhere
+_numbers = count(1)
+
+Accounts = list[tuple[AccountKey, Limits | None]]
+"""Accounts with their limits; None: the run's own, which stand in the run."""
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -72,6 +79,10 @@ class Running(Struct, frozen=True):
 
     key: CallKey
     until: int
+
+
+def _lease_id() -> str:
+    return f"{_PROCESS}-{next(_numbers):x}-{os.getpid():x}"  # a forked child counts on from the same number
 
 
 def wish_of(call: ToolCall, tool: Tool | None, problem: str) -> Wish:
@@ -122,12 +133,13 @@ class Admission:
     def unit(self, wish: Wish) -> Unit[Ticket | Running | Outcome]:
         """The transaction that admits one call, or says why not."""
         call = wish.call
+        accounts = self._accounts(call)
         keys: list[Key] = [HeadKey(call.tenant), RunKey(call.tenant, call.run_id), CallKey(call.tenant, call.run_id, call.key)]
-        keys += (key for key, _ in self._accounts(call, self._clock.now()))
-        return Unit(keys, lambda tx: self._admit(tx, wish))
+        keys += [key for key, _ in accounts]
+        return Unit(keys, lambda tx: self._admit(tx, wish, accounts))
 
-    def _admit(self, tx: Tx, wish: Wish) -> Ticket | Running | Outcome:
-        weighed = self._weigh(tx, wish)
+    def _admit(self, tx: Tx, wish: Wish, accounts: Accounts) -> Ticket | Running | Outcome:
+        weighed = self._weigh(tx, wish, accounts)
         verdict = weighed.decision.verdict
         if verdict is Verdict.ALLOW:
             return self._allow(tx, weighed)
@@ -142,7 +154,7 @@ class Admission:
 
     # --- the facts ---------------------------------------------------------------------------------------------------
 
-    def _weigh(self, tx: Tx, wish: Wish) -> _Weighed:
+    def _weigh(self, tx: Tx, wish: Wish, accounts: Accounts) -> _Weighed:
         now, call = self._clock.now(), wish.call
         prior = tx.get(CallKey(call.tenant, call.run_id, call.key))
         if prior is not None:
@@ -166,25 +178,23 @@ class Admission:
         held = prior is not None and prior.hold is not None
         facts = Facts(
             now=now, policy=self._config.policy, run=run, tool=wish.tool, problem=problem, prior=prior, same=same,
-            approval=approval, digest=bound, switches=self._board.active(),
-            cost=NOTHING if held else Amounts(tool_calls=1, usd=price), lines=self._lines(tx, run, call, now),
+            approval=approval, digest=bound, switches=tx.once(self._board.active),
+            cost=NOTHING if held else Amounts(tool_calls=1, usd=price), lines=_lines(tx, run, accounts),
             provenance=self._provenance(tx, performed, run) if self._config.policy.reads_provenance else {},
         )  # fmt: skip
         return _Weighed(wish=wish, call=performed, facts=facts, decision=decide(performed, facts))
 
-    def _accounts(self, call: ToolCall, now: int) -> list[tuple[AccountKey, Limits | None]]:
-        """Where a call is booked: the run's own account (its limits stand in the run), and the quotas of its windows."""
-        found: list[tuple[AccountKey, Limits | None]] = [(run_account(call.tenant, call.run_id), None)]
-        for quota in self._config.quotas(call.tenant, call.agent, call.tool):
-            key = AccountKey(call.tenant, quota.scope, quota.subject, quota.window, quota.window.start(now))
-            found.append((key, quota.limits))
+    def _accounts(self, call: ToolCall) -> Accounts:
+        """Where a call is booked: the run's own account, and the quotas of the windows in which it comes in."""
+        found: Accounts = [(run_account(call.tenant, call.run_id), None)]
+        quotas = self._config.quotas(call.tenant, call.agent, call.tool)
+        if quotas:
+            now = self._clock.now()
+            found += [
+                (AccountKey(call.tenant, quota.scope, quota.subject, quota.window, quota.window.start(now)), quota.limits)
+                for quota in quotas
+            ]
         return found
-
-    def _lines(self, tx: Tx, run: Run, call: ToolCall, now: int) -> tuple[Line, ...]:
-        return tuple(
-            Line(key, run.limits if limits is None else limits, tx.get(key) or Account())
-            for key, limits in self._accounts(call, now)
-        )
 
     def _same(self, tx: Tx, wish: Wish, now: int) -> tuple[Record, ...]:
         """Other calls with this fingerprint: in the run, and in the tenant as far back as the tool dedupes."""
@@ -233,7 +243,7 @@ class Admission:
             hold = Hold(facts.cost, tuple(line.key for line in facts.lines))
             bookings.take(tx, hold)
         deadline = run.deadline if tool.timeout is None else min(run.deadline, now + tool.timeout)
-        lease = Lease(secrets.token_hex(8), min(deadline, now + self._config.lease) + MARGIN)
+        lease = Lease(_lease_id(), min(deadline, now + self._config.lease) + MARGIN)
         if facts.approval is not None:
             self._close_approval(tx, facts.approval, facts.digest)
         record = weighed.record(
@@ -309,7 +319,7 @@ class Admission:
                 tenant=call.tenant, at=weighed.facts.now, kind=Kind.DECIDED, run_id=call.run_id, step_id=call.step_id,
                 call_id=call.call_id, key=call.key, agent=call.agent, env=call.env, runtime=call.runtime, tool=call.tool,
                 verdict=decision.verdict.word, reasons=decision.reasons, policy_version=decision.policy_version,
-                args=self._shown(weighed), args_digest=digest(canonical(weighed.call.args)) if wish.arguments else "",
+                args=self._shown(weighed), args_digest=_digest_of(weighed),
                 schema_digest=wish.tool.schema_digest if wish.tool else "",
                 approval_id=(record.approval_id or "") if record else "", attempt=record.attempts if record else 0,
             )  # fmt: skip
@@ -405,6 +415,19 @@ def _refuse_reuse(prior: Record, wish: Wish) -> None:
 def _as_canonical(wish: Wish) -> bytes:
     """The arguments, also where the tool that is registered now, or none, could not take them."""
     return wish.arguments or (canonical(wish.call.args) if problem_of(wish.call.args) is None else b"")
+
+
+def _lines(tx: Tx, run: Run, accounts: Accounts) -> tuple[Line, ...]:
+    return tuple(
+        [Line(key, run.limits if limits is None else limits, tx.get(key) or bookings.EMPTY) for key, limits in accounts]
+    )
+
+
+def _digest_of(weighed: _Weighed) -> str:
+    """Of the arguments that would be performed."""
+    if not weighed.wish.arguments:
+        return ""
+    return digest(weighed.wish.arguments if weighed.call is weighed.wish.call else canonical(weighed.call.args))
 
 
 def _tenant_wide(tool: Tool | None) -> bool:

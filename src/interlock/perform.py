@@ -140,13 +140,14 @@ class Stage:
     def perform(self, flight: Flight) -> Performed:
         """Perform on behalf of a sync caller; waits for it."""
         try:
-            invocation = self._invocation(flight)
+            invocation, seconds = self._invocation(flight), self._seconds_left(flight)
             if flight.performer.is_async:
-                return self._heard(flight, self._wait(flight, self._loop.submit(self._awaited(flight, invocation)), cancels=True))
+                future = self._loop.submit(self._awaited(flight, invocation))
+                return self._heard(flight, self._wait(flight, future, seconds, cancels=True))
             if flight.tool.timeout is None:
                 self._last_look(flight)
                 return self._heard(flight, flight.performer.perform(invocation))
-            return self._heard(flight, self._wait(flight, self._threaded(flight, invocation), cancels=False))
+            return self._heard(flight, self._wait(flight, self._threaded(flight, invocation), seconds, cancels=False))
         except KeyboardInterrupt as interrupt:
             flight.interrupt = interrupt
             return self._trouble(flight, Lost("interrupted"))
@@ -159,7 +160,7 @@ class Stage:
             gone = Reason("in_time", Verdict.DENY, "its caller was cancelled before it began")
             return self._trouble(flight, NotBegun(gone)), False
         try:
-            invocation = self._invocation(flight)
+            invocation, seconds = self._invocation(flight), self._seconds_left(flight)
             loop = asyncio.get_running_loop()
             thread: concurrent.futures.Future[Any] | None = None
             future: asyncio.Future[Any]
@@ -172,7 +173,7 @@ class Stage:
         except Exception as error:  # noqa: BLE001
             return self._trouble(flight, error), False
         try:
-            done, _ = await asyncio.wait({future}, timeout=self._seconds_left(flight))
+            done, _ = await asyncio.wait({future}, timeout=seconds)
         except asyncio.CancelledError:
             done, cancelled = set(), True
         ours = not done  # whether it is we who end it
@@ -270,11 +271,11 @@ class Stage:
                 self._pool = concurrent.futures.ThreadPoolExecutor(WORKERS, "interlock-tool")
         return self._pool.submit(begin)
 
-    def _wait(self, flight: Flight, future: concurrent.futures.Future[Any], *, cancels: bool) -> Any:
+    def _wait(self, flight: Flight, future: concurrent.futures.Future[Any], seconds: float, *, cancels: bool) -> Any:
         if cancels:
             flight.cancel = future.cancel
         try:
-            return future.result(timeout=self._seconds_left(flight))
+            return future.result(timeout=seconds)
         except concurrent.futures.TimeoutError:
             if future.done():  # the tool's own TimeoutError
                 raise

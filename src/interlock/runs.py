@@ -144,7 +144,7 @@ class Run:
             stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"no price for model {model or '(not named)'}", now)
             return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
         facts = Facts(
-            now=now, policy=self._gateway.config.policy, run=run, tool=None, switches=self._gateway.board.active(), cost=cost,
+            now=now, policy=self._gateway.config.policy, run=run, tool=None, switches=tx.once(self._gateway.board.active), cost=cost,
             lines=lines,
         )  # fmt: skip
         decision = decide_step(facts)

@@ -8,10 +8,8 @@ been redacted before; run_id and step_id are on everything. Spans follow the Ope
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -38,17 +36,18 @@ class Telemetry:
 
             self._tracer = trace.get_tracer("interlock")
 
-    def run_opened(self, run: Run, parent: Any = None) -> Any:
-        """A span for the run, to be handed to the others; None without traces."""
+    def run_opened(self, run: Run) -> Any:
+        """A span for the run, to be handed to the others; None without traces, or while nobody listens to them."""
         if self._tracer is None:
             return None
-        return self._tracer.start_span(
+        span = self._tracer.start_span(
             f"invoke_agent {run.agent}",
             attributes={
                 "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": run.agent,
                 "gen_ai.conversation.id": run.run_id, **_ids(run.tenant, run.env, run.run_id, ""),
             },
         )  # fmt: skip
+        return span if span.is_recording() else None
 
     def run_stopped(self, span: Any, run: Run) -> None:
         """Once for each run and process: why it stopped."""
@@ -61,33 +60,17 @@ class Telemetry:
             span.set_attribute("interlock.stop.reason", str(run.stop_reason))
             span.end()
 
-    @contextmanager
-    def tool(self, call: ToolCall, run_span: Any) -> Iterator[_Told]:
+    def tool(self, call: ToolCall, run_span: Any) -> Told:
         """Around one call."""
-        told = _Told(self._logging.tool_calls, call)
-        if self._tracer is None:
-            yield told
-            return
-        from opentelemetry import trace
-        from opentelemetry.trace import StatusCode
-
-        current = trace.get_current_span()
-        inside = current if current.get_span_context().is_valid else run_span
-        context = trace.set_span_in_context(inside) if inside is not None else None
-        with self._tracer.start_as_current_span(f"execute_tool {call.tool}", context=context) as span:
-            yield told
-            span.set_attributes(_attributes(call, told.outcome))
-            if told.outcome is not None and told.outcome.kind in ("failed", "unknown"):
-                span.set_attribute("error.type", told.outcome.kind)
-                span.set_status(StatusCode.ERROR)
+        return Told(self._logging.tool_calls, call, self._tracer if run_span is not None else None, run_span)
 
     def step_began(self, step: Step, run_span: Any) -> Any:
         """A span for one model turn; None without traces."""
-        if self._tracer is None:
+        if self._tracer is None or run_span is None:
             return None
         from opentelemetry import trace
 
-        context = trace.set_span_in_context(run_span) if run_span is not None else None
+        context = trace.set_span_in_context(run_span)
         return self._tracer.start_span(f"chat {step.model}".strip(), context=context, kind=trace.SpanKind.CLIENT)
 
     def step_ended(self, step: Step, span: Any) -> None:
@@ -108,17 +91,45 @@ class Telemetry:
         _log.warning("%s: %s", text, error)
 
 
-class _Told:
-    """What one call came to."""
+class Told:
+    """What one call comes to: a context manager around it, with its span where there are spans."""
 
-    def __init__(self, logs: bool, call: ToolCall) -> None:
+    __slots__ = ("_call", "_logs", "_outcome", "_run_span", "_span", "_tracer")
+
+    def __init__(self, logs: bool, call: ToolCall, tracer: Any, run_span: Any) -> None:
         self._logs = logs
         self._call = call
-        self.outcome: Outcome | None = None
+        self._tracer = tracer
+        self._run_span = run_span
+        self._span: Any = None
+        self._outcome: Outcome | None = None
+
+    def __enter__(self) -> Self:
+        if self._tracer is not None:
+            from opentelemetry import trace
+
+            current = trace.get_current_span()
+            inside = current if current.get_span_context().is_valid else self._run_span
+            context = trace.set_span_in_context(inside)
+            self._span = self._tracer.start_as_current_span(f"execute_tool {self._call.tool}", context=context)
+            self._span.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._span is None:
+            return
+        from opentelemetry import trace
+
+        span = trace.get_current_span()
+        span.set_attributes(_attributes(self._call, self._outcome))
+        if self._outcome is not None and self._outcome.kind in ("failed", "unknown"):
+            span.set_attribute("error.type", self._outcome.kind)
+            span.set_status(trace.StatusCode.ERROR)
+        self._span.__exit__(*error)
 
     def ended(self, outcome: Outcome) -> None:
         """The call has its outcome."""
-        self.outcome = outcome
+        self._outcome = outcome
         if not self._logs or not calls.isEnabledFor(logging.INFO):
             return
         call = self._call

@@ -32,7 +32,7 @@ class Unit(Generic[T]):
 class Tx:
     """The ledger inside one transaction."""
 
-    __slots__ = ("_fingerprints", "_rows", "_session", "sealed", "written")
+    __slots__ = ("_fingerprints", "_once", "_rows", "_session", "born", "sealed", "written")
 
     def __init__(self, session: Session, preload: Sequence[Key] = ()) -> None:
         self._session = session
@@ -40,6 +40,8 @@ class Tx:
         if preload:
             self._rows.update(session.load(preload))
         self._fingerprints: dict[str, list[CallKey]] = {}
+        self._once: dict[Any, Any] = {}
+        self.born: set[RunKey] = set()  #: for the store: the runs that this transaction opens
         self.written: dict[Key, Any] = {}  #: for the store: every key to insert or replace
         self.sealed: list[Sealed] = []  #: for the store: every entry to append, in order
 
@@ -64,11 +66,20 @@ class Tx:
             rows[key] = self._session.load((key,)).get(key)
         return rows[key]
 
+    def once(self, read: Callable[[], T]) -> T:
+        """A fact that all units of this transaction share, read when the first of them asks."""
+        if read not in self._once:
+            self._once[read] = read()
+        value: T = self._once[read]
+        return value
+
     def put(self, key: Key, value: Any) -> None:
         """Insert or replace one value. Lands with the rest of the transaction, or not at all."""
-        self._rows[key] = self.written[key] = value
         if type(key) is CallKey:
             self._fingerprints.setdefault(value.fingerprint, []).append(key)
+        elif type(key) is RunKey and key in self._rows and self._rows[key] is None:
+            self.born.add(key)
+        self._rows[key] = self.written[key] = value
 
     def append(self, entry: Entry) -> None:
         """Add an entry to its tenant's chain. Lands with the rest of the transaction, or not at all."""

@@ -34,7 +34,8 @@ from interlock.stores.migrate import migrate
 from interlock.unit import Tx, Unit
 
 BUSY_SECONDS = 10.0  #: how long a transaction waits for the other writers of the file
-REMEMBERED = 20_000  #: values kept between transactions
+REMEMBERED = 20_000  #: rows kept between transactions, at most
+REMEMBERED_SIZE = 32_000_000  #: characters of calls kept between transactions, at most
 PAGE = 500
 
 _encode = msgspec.json.Encoder().encode
@@ -69,6 +70,41 @@ _APPEND = "INSERT INTO audit VALUES (?, ?, ?, ?)"
 _KEPT = frozenset({HeadKey, RunKey, AccountKey})  #: kinds that the next transaction will want again
 
 
+class _Remembered:
+    """What the last transactions have read and written, for the next. Holds only as long as nobody else writes.
+
+    Of a run that was opened here since then, all calls are known: what is not here of it does not exist.
+    """
+
+    __slots__ = ("calls", "rows", "same", "size")
+
+    def __init__(self) -> None:
+        self.rows: dict[Key, Any] = {}
+        self.calls: dict[tuple[str, str], dict[str, Record]] = {}  # run → key → call
+        self.same: dict[tuple[str, str, str], dict[str, Record]] = {}  # run and fingerprint → key → call
+        self.size = 0
+
+    def forget(self) -> None:
+        self.rows.clear()
+        self.calls.clear()
+        self.same.clear()
+        self.size = 0
+
+    def learn(self, tx: Tx, size: int) -> None:
+        """What a transaction has committed, and how many characters of calls that were."""
+        self.size += size
+        if self.size > REMEMBERED_SIZE or len(self.rows) > REMEMBERED:
+            self.forget()
+        for run in tx.born:
+            self.calls[run[:2]] = {}
+        for key, value in tx.written.items():
+            if type(key) in _KEPT:
+                self.rows[key] = value
+            elif type(key) is CallKey and (of_run := self.calls.get(key[:2])) is not None:
+                of_run[key.key] = value
+                self.same.setdefault((*key[:2], value.fingerprint), {})[key.key] = value
+
+
 class SqliteStore:
     """A `ports.Store` on one SQLite file."""
 
@@ -76,7 +112,7 @@ class SqliteStore:
         self._path = Path(path)
         self._writing = threading.Lock()
         self._reading = threading.Lock()
-        self._remembered: dict[Key, Any] = {}
+        self._remembered = _Remembered()
         self._version = -1
         with _mapped(self._path):
             self._writer = _connect(self._path, synchronous)
@@ -92,33 +128,27 @@ class SqliteStore:
                 session = _Session(self._writer, self._trusted())
                 tx = Tx(session, list(dict.fromkeys(key for unit in units for key in unit.keys)))
                 values = [unit.fn(tx) for unit in units]
-                if tx.written or tx.sealed:
-                    _flush(self._writer, tx)
+                size = _flush(self._writer, tx)
                 self._writer.execute("COMMIT")
             except BaseException:
-                self._remembered.clear()
+                self._remembered.forget()
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
-            self._remember(tx)
+            self._remembered.learn(tx, size)
             return values
 
-    def _trusted(self) -> dict[Key, Any]:
+    def _trusted(self) -> _Remembered:
         """What is remembered, if nobody else has written since. Asked inside the transaction, so that nobody can now."""
         version = self._writer.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._version or len(self._remembered) > REMEMBERED:
-            self._remembered.clear()
+        if version != self._version:
+            self._remembered.forget()
             self._version = version
         return self._remembered
 
-    def _remember(self, tx: Tx) -> None:
-        for key, value in tx.written.items():
-            if type(key) in _KEPT:
-                self._remembered[key] = value
-
     def load(self, key: Key) -> Any | None:
         with self._reading, _mapped(self._path):
-            return _Session(self._reader, {}).load((key,)).get(key)
+            return _Session(self._reader, _Remembered()).load((key,)).get(key)
 
     def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[Run]:
         where, values = _where(("tenant = ?", tenant), ("opened_at < ?", before))
@@ -126,7 +156,7 @@ class SqliteStore:
 
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
         with self._reading, _mapped(self._path):
-            return _Session(self._reader, {}).calls_of(tenant, run_id)
+            return _Session(self._reader, _Remembered()).calls_of(tenant, run_id)
 
     def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
         where, values = _where(("tenant = ?", tenant), ("standing = ?", standing))
@@ -181,8 +211,7 @@ class SqliteSwitchBoard:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
-        self._version: int | None = None
-        self._active: tuple[Switch, ...] = ()
+        self._known: tuple[int | None, tuple[Switch, ...]] = (None, ())  #: the version of the file, and what was in force
         with _mapped(self._path):
             self._connection = _connect(self._path, "full")
             with begun(self._connection):
@@ -192,12 +221,16 @@ class SqliteSwitchBoard:
                 )
 
     def active(self) -> tuple[Switch, ...]:
-        with self._lock, _mapped(self._path):
+        try:
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:  # somebody has written since: the pragma looks at the file, not at a cache
-                self._active = self._read(" WHERE active = 1")
-                self._version = version
-            return self._active
+        except sqlite3.Error as error:
+            _raise_unavailable(self._path, error)
+        known = self._known
+        if version == known[0]:  # nobody has written since: the pragma looks at the file, not at a cache
+            return known[1]
+        with self._lock, _mapped(self._path):
+            self._known = (version, self._read(" WHERE active = 1"))
+            return self._known[1]
 
     def history(self) -> tuple[Switch, ...]:
         with self._lock, _mapped(self._path):
@@ -211,7 +244,7 @@ class SqliteSwitchBoard:
                     " active = excluded.active, body = excluded.body",
                     (switch.switch_id, switch.at, int(switch.active), _encode(switch).decode()),
                 )
-            self._version = None
+            self._known = (None, ())
 
     def close(self) -> None:
         with self._lock:
@@ -225,34 +258,44 @@ class SqliteSwitchBoard:
 class _Session:
     """A `ports.Session` on a connection that is in a transaction, or that only reads."""
 
-    def __init__(self, connection: sqlite3.Connection, remembered: dict[Key, Any]) -> None:
+    def __init__(self, connection: sqlite3.Connection, remembered: _Remembered) -> None:
         self._execute = connection.execute
         self._remembered = remembered
 
     def load(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
         found = {}
+        rows, calls = self._remembered.rows, self._remembered.calls
         for key in keys:
-            value = self._remembered.get(key)
-            if value is None:
-                kind = type(key)
-                row = self._execute(_SELECT[kind], key[:-1]).fetchone()
-                if row is None:
-                    continue
-                value = Head(*row) if kind is HeadKey else _DECODE[kind](row[0])
-                if kind in _KEPT:
-                    self._remembered[key] = value
-            found[key] = value
+            if isinstance(key, CallKey) and (of_run := calls.get(key[:2])) is not None:
+                value = of_run.get(key.key)
+            else:
+                value = rows.get(key) or self._select(key)
+            if value is not None:
+                found[key] = value
         return found
 
+    def _select(self, key: Key) -> Any | None:
+        kind = type(key)
+        row = self._execute(_SELECT[kind], key[:-1]).fetchone()
+        if row is None:
+            return None
+        value = Head(*row) if kind is HeadKey else _DECODE[kind](row[0])
+        if kind in _KEPT:
+            self._remembered.rows[key] = value
+        return value
+
     def same(self, tenant: str, run_id: str, fingerprint: str) -> Sequence[Record]:
+        if (tenant, run_id) in self._remembered.calls:
+            return list(self._remembered.same.get((tenant, run_id, fingerprint), {}).values())
         return self._records(
-            "SELECT body FROM calls WHERE tenant = ? AND run_id = ? AND fingerprint = ? ORDER BY asked_at, key",
+            "SELECT body FROM calls INDEXED BY calls_same"
+            " WHERE tenant = ? AND run_id = ? AND fingerprint = ? ORDER BY asked_at, key",
             (tenant, run_id, fingerprint),
         )
 
     def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> Sequence[Record]:
         return self._records(
-            "SELECT body FROM calls WHERE tenant_wide = 1 AND tenant = ? AND fingerprint = ? AND asked_at >= ?"
+            "SELECT body FROM calls INDEXED BY calls_same_in_tenant WHERE tenant_wide = 1 AND tenant = ? AND fingerprint = ? AND asked_at >= ?"
             " ORDER BY asked_at, key",
             (tenant, fingerprint, since),
         )
@@ -265,13 +308,15 @@ class _Session:
         return [decode(row[0]) for row in self._execute(query, values)]
 
 
-def _flush(connection: sqlite3.Connection, tx: Tx) -> None:
+def _flush(connection: sqlite3.Connection, tx: Tx) -> int:
+    """Write all that a transaction has gathered. Gives how many characters of calls that were."""
     rows: dict[type, list[tuple[Any, ...]]] = {}
     for key, value in tx.written.items():
         rows.setdefault(type(key), []).append(_row(key, value))
     for kind, values in rows.items():
         connection.executemany(_UPSERT[kind], values)
     connection.executemany(_APPEND, [(each.tenant, each.seq, each.hash, each.body.decode()) for each in tx.sealed])
+    return sum([len(row[-1]) for row in rows.get(CallKey, ())])
 
 
 def _row(key: Key, value: Any) -> tuple[Any, ...]:
@@ -301,6 +346,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA cache_size = -65536")  # KiB: a batch touches more pages than the 2 MiB of the default
     return connection
 
 

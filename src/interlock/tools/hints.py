@@ -17,7 +17,8 @@ import msgspec
 
 from interlock.core.canonical import problem_of
 from interlock.errors import ToolError
-from interlock.tools.schema import clip, close_objects, path_of, quote
+from interlock.tools.explain import clip, path_of, quote
+from interlock.tools.schema import close_objects
 
 Convert = Callable[[Any], Any]
 

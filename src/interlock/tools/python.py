@@ -22,8 +22,9 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from interlock.core.call import Effect, Risk, Tool
 from interlock.errors import NotDone, ToolError
 from interlock.ports import CallInfo, Invocation
+from interlock.tools.explain import clip, did_you_mean
 from interlock.tools.hints import NONE, UNSAID, Argument, Convert, fast, misfits, schema_of, words_of
-from interlock.tools.schema import ArgumentSchema, clip, did_you_mean
+from interlock.tools.schema import ArgumentSchema
 
 
 class Credential(str):
