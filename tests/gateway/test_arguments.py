@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.errors import ToolError
-from interlock.tools.schema import MAX_PROBLEMS, ArgumentSchema
+from interlock.tools.explain import MAX_PROBLEMS
+from interlock.tools.schema import ArgumentSchema
 
 REFUND = {
     "type": "object",
@@ -166,6 +167,33 @@ def test_no_pattern_of_a_tool_holds_up_the_gateway(pattern):
     schema = ArgumentSchema({"properties": {"a": {"pattern": pattern}}}, tool="t")
     begun = time.perf_counter()
     assert "must match" in schema.problem({"a": "a" * 20_000 + "!"}) or ""
+    assert time.perf_counter() - begun < 1
+
+
+def test_a_refusal_takes_no_longer_for_a_schema_that_refers_to_itself_or_for_thousands_of_wrong_items():
+    forms = [
+        {
+            "type": "object",
+            "properties": {"op": {"const": op}, "args": {"items": {"$ref": "#/$defs/n"}}},
+            "required": ["op"],
+        }
+        for op in ("and", "or", "not")
+    ]
+    schema = ArgumentSchema(
+        {"$defs": {"n": {"anyOf": [*forms, {"type": "string"}]}}, "properties": {"filter": {"$ref": "#/$defs/n"}}},
+        tool="t",
+    )
+    deep: object = 5
+    for _ in range(12):
+        deep = {"op": "or", "args": [deep]}
+    begun = time.perf_counter()
+    assert schema.problem({"filter": deep}).endswith("must be an object or a string, not 5")
+    assert schema.problem({"filter": {"op": "and", "args": [4] * 60_000}}).endswith("; and more")
+    assert "'filter.op' must be \"" in schema.problem({"filter": {"op": "xor", "args": ["a"]}})
+    assert (
+        schema.problem({f"k{n}": 1 for n in range(20_000)} | {"filter": 1})
+        == "t: 'filter' must be an object or a string, not 1"
+    )
     assert time.perf_counter() - begun < 1
 
 
