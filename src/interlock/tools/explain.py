@@ -105,7 +105,7 @@ class Explainer:
                 others = (name for name in value if name not in properties)
                 yield from (spot.child("additionalProperties", value=value[name], at=name) for name in others)
         elif type(value) is list:
-            places = "items" if isinstance(node.get("items"), list) else "prefixItems"  # the older drafts' name for them
+            places = "items" if isinstance(node.get("items"), list) else "prefixItems"  # as older drafts have it
             first = node.get(places, [])
             for at, item in enumerate(value):
                 if at < len(first):
