@@ -1,7 +1,7 @@
 """The incident, without Interlock and with it, side by side: `make demo`.
 
-`python -m examples.support.demo`, from the root of the checkout, after scripts/demo_setup.sh. Everything that it makes
-is in .demo/run/. It ends with exit code 1 where what happened is not what is promised here.
+`python -m examples.support.demo [NAME]`, from the root of the checkout, after scripts/demo_setup.sh. Everything that it
+makes is in .demo/NAME/ (.demo/run/). It ends with exit code 1 where what happened is not what is promised here.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from examples.support.show import Shown, card, ending, say
 from examples.support.world import HERE, INSTALLED, REQUEST, WANTED, Damage, NotInstalled, World, build
 from interlock.adapters.plain import Message, Result, Turn, drive
 from interlock.core.approval import Approval
+from interlock.errors import InterlockError
 
-FOLDER = INSTALLED / "run"
 TENANT, AGENT, PERSON = "acme", "support-bot", "maria"
 MAX_OUTPUT = 500  # tokens of one turn
 INTRODUCTION = (
@@ -71,7 +71,10 @@ def governed(world: World, config: Path, run_id: str, console: Console, *, brief
             if result.status != "paused":
                 shown.flush()
                 return Act(result, answers[True], answers[False], world.damage())
-            for approval in gateway.control.approvals(TENANT):
+            asked = gateway.control.approvals(TENANT)
+            if not asked:
+                raise InterlockError(f"run {run_id} waits, but for no answer")
+            for approval in asked:
                 yes, note = answer(approval)
                 answers[yes] += 1
                 act = gateway.control.approve if yes else gateway.control.reject
@@ -125,34 +128,39 @@ def broken(without: Damage, first: Act, second: Act, audit: Sequence[object]) ->
 
 def main() -> int:
     """The whole story. Returns the exit code."""
-    console, started = Console(), time.perf_counter()
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    console = Console()
+    folder = INSTALLED / (sys.argv[1] if len(sys.argv) > 1 else "run")
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        worlds = [build(FOLDER / name) for name in ("direct", "governed")]
-        worlds[0].commands()
-    except NotInstalled as error:
+        return story(console, build(folder / "direct"), build(folder / "governed"))
+    except (NotInstalled, InterlockError) as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return 1
+
+
+def story(console: Console, world: World, ours: World) -> int:
+    """The agent let loose in one world, and held in the other."""
+    started = time.perf_counter()
     say(console, INTRODUCTION)
     console.print("\n[bold]1. Its tools called directly[/]")
-    told = asyncio.run(direct.run(worlds[0], Shown(console)))
+    told = asyncio.run(direct.run(world, Shown(console)))
     lie = next(line for line in told.splitlines() if "1044" in line).removeprefix("- ")
     say(console, f"What it tells its user: “{lie}”", 3)
 
-    config = worlds[1].root / "interlock.yaml"
+    config = ours.root / "interlock.yaml"
     shutil.copy(HERE / "interlock.yaml", config)
     console.print("\n[bold]2. The same model through Interlock[/], with examples/support/interlock.yaml")
-    first = governed(worlds[1], config, "first", console)
+    first = governed(ours, config, "first", console)
     texts = first.result.report and first.result.report.texts
     say(console, f"The run has stopped: {first.result.stop_reason}. Its user reads: “{texts and texts.user}”", 3)
 
     console.print("\n[bold]3. With on_reject: deny[/] the run goes on after a no. The model hears:")
     milder = config.with_name("on_reject_deny.yaml")
     milder.write_text(config.read_text("utf-8").replace("on_reject: stop", "on_reject: deny"), "utf-8")
-    second = governed(worlds[1], milder, "second", console, briefly=True)
+    second = governed(ours, milder, "second", console, briefly=True)
 
     console.print()
-    compare(console, worlds[0].damage(), first, second)
+    compare(console, world.damage(), first, second)
     with interlock.open(config, upstreams=False) as gateway:
         gateway.audit.checkpoint(TENANT)
         audit = gateway.audit.verify(TENANT)
@@ -161,7 +169,7 @@ def main() -> int:
     where = f"--config {config.relative_to(INSTALLED.parent)}"
     for command in ("run list", "run show first", f"audit verify --tenant {TENANT}"):
         console.print(f"  .venv/bin/interlock {command} {where}", highlight=False, soft_wrap=True)
-    failures = broken(worlds[0].damage(), first, second, (audit.ok, audit.checkpoints))
+    failures = broken(world.damage(), first, second, (audit.ok, audit.checkpoints))
     for promise in failures:
         console.print(f"[bold red]Not as promised:[/] {promise}")
     return 1 if failures else 0
