@@ -28,7 +28,7 @@ from interlock.faces import (
     cli_tools,
 )
 from interlock.faces.cli_options import BEFORE, Before, Config, Json
-from interlock.faces.cli_print import complain, finish, safe
+from interlock.faces.cli_print import complain, finish, hush, safe
 
 INTERRUPTED = 130
 _USAGE = (ConfigError, ToolError, CredentialError)  #: the config, or what it names, has to be put right first
@@ -85,6 +85,8 @@ def run(args: Sequence[str] | None = None) -> int:
     _ready()
     try:
         code = app(args, prog_name="interlock", standalone_mode=False)
+        if code == INTERRUPTED:
+            hush()  # whoever interrupts does not wait for a reader that is slow
         return finish() or (code if isinstance(code, int) else 0)
     except TyperException as error:
         return _usage(error)

@@ -34,6 +34,7 @@ from interlock.faces.cli_options import (
     exact,
     in_json,
     json_value,
+    named,
 )
 from interlock.faces.cli_print import clock, document, dollars, moment, say, show, table, text
 
@@ -66,7 +67,8 @@ def kill(
     tenant: OneTenant = None,
     agent: Agent = None,
     tool: Annotated[
-        str | None, typer.Option("--tool", metavar="NAME", help="This tool; a pattern may be used.")
+        str | None,
+        typer.Option("--tool", metavar="NAME", help="This tool; a pattern may be used.", callback=named("tool")),
     ] = None,
     run: Run = None,
     everything: Everything = False,

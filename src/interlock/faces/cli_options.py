@@ -45,7 +45,9 @@ def in_json(given: bool) -> bool:
 # --- what a text may be ----------------------------------------------------------------------------------------------
 
 
-def _name(what: str) -> Any:
+def named(what: str) -> Any:
+    """A callback that lets pass what may be the name of a `what`."""
+
     def checked(value: str | None) -> str | None:
         problem = None if value is None else problem_of_name(value, what)
         if problem:
@@ -105,21 +107,21 @@ Config = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="FILE", help="The config to read. Default: interlock.yaml.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, and nothing else.")]
-Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose.", callback=_name("tenant"))]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose.", callback=named("tenant"))]
 OneTenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Of this tenant alone.", callback=_name("tenant"))
+    str | None, typer.Option("--tenant", metavar="NAME", help="Of this tenant alone.", callback=named("tenant"))
 ]
 By = Annotated[
-    str, typer.Option("--by", metavar="NAME", help="Who does this. It goes into the audit.", callback=_name("by"))
+    str, typer.Option("--by", metavar="NAME", help="Who does this. It goes into the audit.", callback=named("by"))
 ]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="For the audit.", callback=_said)]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why. It goes into the audit.", callback=_said)]
-Agent = Annotated[str | None, typer.Option("--agent", metavar="NAME", help="This agent.", callback=_name("agent"))]
-Tool = Annotated[str | None, typer.Option("--tool", metavar="NAME", help="This tool.", callback=_name("tool"))]
-Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="This run.", callback=_name("run"))]
-RunId = Annotated[str, typer.Option("--run", metavar="ID", help="The run.", callback=_name("run"))]
-CallId = Annotated[str, typer.Option("--call", metavar="ID", help="The call, or its key.", callback=_name("call"))]
-AnId = Annotated[str, typer.Argument(metavar="ID", callback=_name("id"))]
-AName = Annotated[str, typer.Argument(metavar="NAME", callback=_name("tool"))]
+Agent = Annotated[str | None, typer.Option("--agent", metavar="NAME", help="This agent.", callback=named("agent"))]
+Tool = Annotated[str | None, typer.Option("--tool", metavar="NAME", help="This tool.", callback=named("tool"))]
+Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="This run.", callback=named("run"))]
+RunId = Annotated[str, typer.Option("--run", metavar="ID", help="The run.", callback=named("run"))]
+CallId = Annotated[str, typer.Option("--call", metavar="ID", help="The call, or its key.", callback=named("call"))]
+AnId = Annotated[str, typer.Argument(metavar="ID", callback=named("id"))]
+AName = Annotated[str, typer.Argument(metavar="NAME", callback=named("tool"))]
 Count = Annotated[int, typer.Option(min=0, max=MOST)]
 Usd = Annotated[float, typer.Option("--usd", callback=_amount)]
