@@ -7,6 +7,7 @@ Not a twin of anything: ledger, gateway and file are real.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ class World(Struct, kw_only=True):
         return {
             "ledger": ledger,
             "lease": "1s",
-            "budgets": {"max_steps": 1000, "max_tool_calls": 10_000, "max_seconds": 100_000, "max_denials": 1000},
+            "budgets": {
+                "max_steps": 1000, "max_tool_calls": 10_000, "max_seconds": 100_000, "max_denials": 1000, "max_repeats": 1000,
+            },  # fmt: skip
             "policy": {"allow": ["*"], "rules": [{"id": "people", "tools": ["sign"], "then": "ask"}]},
             "audit": {"key": f"{self.place}/audit.key", "checkpoints": f"{self.place}/checkpoints"},
             "credentials": {"safe": "env:NOWHERE"},
@@ -135,7 +138,8 @@ class World(Struct, kw_only=True):
 
 
 def register(gateway: Gateway, effects: Effects) -> None:
-    """The tools: a write, a write that dedupes on our key, a read, and a write that people have to approve."""
+    """The tools: a write, a write that dedupes on our key, a read, a write that people have
+    to approve, and one that takes its time."""
 
     @gateway.tool("pay", effect="write", credential="safe", dedupe="off", cost={"usd": 0.01})
     def pay(n: int, info: CallInfo, credential: Credential) -> dict[str, int]:  # noqa: ARG001
@@ -154,7 +158,14 @@ def register(gateway: Gateway, effects: Effects) -> None:
         return {"n": n, "attempt": effects.happen("sign", info)}
 
 
-WRITES = ("pay", "sign")  #: not to be repeated, whatever happens
+    @gateway.tool("sleepy", effect="write")
+    def sleepy(n: int, info: CallInfo) -> dict[str, int]:
+        attempt = effects.happen("sleepy", info)
+        time.sleep(0.2)
+        return {"n": n, "attempt": attempt}
+
+
+WRITES = ("pay", "sign", "sleepy")  #: not to be repeated, whatever happens
 
 
 def records(gateway: Gateway) -> list[Record]:
