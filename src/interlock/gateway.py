@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from interlock.admission import Admission, Running, Ticket, Wish, wish_of
 from interlock.committer import Committer
 from interlock.config import Config, tool_fields
 from interlock.core.call import Tool, ToolCall
+from interlock.core.canonical import snapshot
 from interlock.core.outcome import Outcome
 from interlock.errors import LedgerUnavailable, ToolError
 from interlock.loops import LoopThread
@@ -248,6 +250,8 @@ class Gateway:
         problem = registered.problem or registered.performer.problem(call.args) or ""
         if self.redactor.holds_secret(call.args):  # whatever else is wrong with them, that may name it
             problem = "the arguments hold a credential; the gateway lends credentials, they never pass through a model"
+        if not problem:  # whoever calls may change its arguments later; the gateway performs its own copy
+            call = msgspec.structs.replace(call, args=snapshot(call.args))
         return wish_of(call, registered.tool, problem)
 
     def _settle_late(self, flight: Flight, performed: Performed) -> None:

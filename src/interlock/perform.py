@@ -19,13 +19,14 @@ from msgspec import Struct
 
 from interlock.admission import MARGIN, Ticket
 from interlock.core.call import MICROS, Tool
+from interlock.core.canonical import snapshot
 from interlock.core.decide import killed_by
 from interlock.core.lifecycle import Event
 from interlock.core.switch import Switch
 from interlock.core.verdict import Reason, Verdict
 from interlock.errors import CredentialError, NotDone
 from interlock.loops import LoopThread
-from interlock.ports import CallInfo, Clock, Invocation, Performer, SwitchBoard, Vault
+from interlock.ports import CallInfo, Clock, Invocation, Lost, Performer, SwitchBoard, Vault
 from interlock.redaction import Redactor
 from interlock.results import encode_result
 from interlock.settlement import Performed
@@ -42,10 +43,6 @@ class NotBegun(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.text)
         self.reason = reason
-
-
-class Lost(Exception):
-    """The effect began, and nobody will hear how it ended."""
 
 
 class Ended(Exception):
@@ -77,8 +74,10 @@ class Flight:
                 self.cancel()
 
     def report_cost(self, usd: float) -> None:
-        """What the tool says that it cost, in dollars."""
-        self.reported = max(0, round(usd * MICROS))
+        """What the tool says that it cost, in dollars; where its owner has not said that it tells, it is not heard."""
+        reported = max(0, round(usd * MICROS))
+        if self.tool.cost.reported:
+            self.reported = reported
 
 
 class Flights:
@@ -216,7 +215,7 @@ class Stage:
         if flight.tool.credential:
             credential = self._lent(flight.tool.credential, tenant=call.tenant, env=call.env)
             self._redactor.remember(credential)
-        return Invocation(args=ticket.record.args, info=info, credential=credential)
+        return Invocation(args=snapshot(ticket.record.args), info=info, credential=credential)
 
     def _lent(self, name: str, *, tenant: str, env: str) -> str:
         """Whatever a vault runs into, nothing has begun."""
@@ -250,6 +249,9 @@ class Stage:
     # --- during ------------------------------------------------------------------------------------------------------
 
     async def _awaited(self, flight: Flight, invocation: Invocation) -> Any:
+        ready = getattr(flight.performer, "ready", None)
+        if ready is not None:
+            await ready(invocation)
         self._last_look(flight)
         try:
             return await flight.performer.perform(invocation)

@@ -210,6 +210,10 @@ class Vault(Protocol):
         ...
 
 
+class Lost(Exception):
+    """The effect began, and nobody will hear how it ended: whatever a tool declares of its errors, this is a doubt."""
+
+
 class CallInfo(Struct, frozen=True, kw_only=True):
     """What a tool may know of the call that it performs."""
 
@@ -254,5 +258,9 @@ class Performer(Protocol):
         ...
 
     def perform(self, invocation: Invocation) -> Any | Awaitable[Any]:
-        """Do it. Raises NotDone to say that nothing happened; whatever else it raises leaves a write in doubt."""
+        """Do it. Raises NotDone to say that nothing happened; whatever else it raises leaves a write in doubt.
+
+        A performer may have `async def ready(invocation)` beside it: awaited before the last look at the kill switches,
+        it does all that may take long before anything begins (a connection, say). What it raises is not begun.
+        """
         ...

@@ -17,6 +17,7 @@ import msgspec
 MAX_DEPTH = 32
 MAX_BYTES = 262_144
 
+_CONTAINERS = frozenset({dict, list})
 _sorted = msgspec.json.Encoder(order="sorted")
 _as_is = msgspec.json.Encoder()
 
@@ -33,6 +34,16 @@ def digest(*parts: bytes | str) -> str:
     """SHA-256 over the parts, each with its length before it, so that no two splits collide. Hex, 64 digits."""
     raw = [part.encode() if isinstance(part, str) else part for part in parts]
     return hashlib.sha256(b"".join([b"%d:%b" % (len(part), part) for part in raw])).hexdigest()
+
+
+def snapshot(value: Any) -> Any:
+    """A copy that shares no dict and no list with a JSON value that `problem_of` has passed."""
+    kind = type(value)
+    if kind is dict:
+        return {key: snapshot(child) if type(child) in _CONTAINERS else child for key, child in value.items()}
+    if kind is list:
+        return [snapshot(child) if type(child) in _CONTAINERS else child for child in value]
+    return value
 
 
 def problem_of(value: Any, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES) -> str | None:

@@ -41,7 +41,7 @@ from interlock.core.call import MICROS, Effect, Tool
 from interlock.core.canonical import problem_of
 from interlock.errors import NotDone, ToolError
 from interlock.loops import LoopThread
-from interlock.ports import Clock, Invocation, Vault
+from interlock.ports import Clock, Invocation, Lost, Vault
 from interlock.tools.schema import ArgumentSchema
 
 log = logging.getLogger("interlock.upstream")
@@ -104,7 +104,7 @@ class UpstreamError(Exception):
         self.text = text
 
 
-class ReplyLost(ConnectionError):
+class ReplyLost(Lost, ConnectionError):
     """The request went out and no answer came: a write is in doubt, whatever the tool says of its errors."""
 
 
