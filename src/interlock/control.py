@@ -6,6 +6,7 @@ act that is not possible changes nothing and raises Refused.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from interlock.gateway import Gateway
 
 T = TypeVar("T")
+
+MOST = 2**53  #: of one unit, in one top-up
 
 
 class Control:
@@ -249,8 +252,10 @@ class Control:
 
         A run that has stopped stays stopped. Raises Refused for amounts that are not positive.
         """
-        amounts = Amounts(steps=steps, tool_calls=tool_calls, usd=round(usd * MICROS), tokens=tokens)
-        if not by or amounts == NOTHING or any(getattr(amounts, unit) < 0 for unit in UNITS):
+        numbers = all(type(count) is int for count in (steps, tool_calls, tokens)) and type(usd) in (int, float)
+        micros = round(usd * MICROS) if numbers and math.isfinite(usd) else -1
+        amounts = Amounts(steps=steps, tool_calls=tool_calls, usd=micros, tokens=tokens)
+        if not by or amounts == NOTHING or not all(0 <= getattr(amounts, unit) < MOST for unit in UNITS):
             raise Refused("a top-up needs by= and at least one positive amount: steps=, tool_calls=, usd=, tokens=")
         if window not in tuple(Window) or bool(run_id) != (window == Window.RUN):
             raise Refused(f"name a run (run_id=), or a window: one of {', '.join(list(Window)[1:])}")
