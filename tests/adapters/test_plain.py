@@ -239,12 +239,12 @@ def test_two_loops_that_drive_the_same_run_do_nothing_twice(desk: Desk) -> None:
 
 
 def test_calls_that_share_an_id_are_calls_of_their_own(desk: Desk) -> None:
-    calls = [Call("look", {"at": at}, name) for at, name in ((1, "a"), (2, "a"), (3, ""), (4, ""))]
-    model, heard = hearing(calls, [Call("look", {"at": 5}, "a")], "done")
+    calls = [Call("look", {"at": at}, name) for at, name in ((1, "a~3"), (2, "a"), (3, "a"), (4, ""))]
+    model, heard = hearing(calls, [Call("look", {"at": 5}, "")], "done")
     assert drive(desk.run(), model, "do it").status == "completed"
     assert desk.done == [f"look {at}" for at in range(1, 6)]
     ids = [call.id for message in heard[-1] for call in message.calls]
-    assert ids[0] == "a"
+    assert ids[:2] == ["a~3", "a"]
     assert len(set(ids)) == 5
     assert [message.call_id for message in heard[-1] if message.role == "tool"] == ids
 

@@ -172,7 +172,9 @@ def _named(calls: Sequence[Call], messages: Sequence[Message]) -> tuple[Call, ..
     """The calls, each under an id that no other of the conversation has: some models number every turn anew."""
     taken, named = {call.id for message in messages for call in message.calls}, []
     for call in calls:
-        own = call.id if call.id and call.id not in taken else f"{call.id or 'call'}~{len(taken) + 1}"
+        own = call.id
+        while not own or own in taken:
+            own = f"{own or 'call'}~{len(taken) + 1}"
         taken.add(own)
         named.append(replace(call, id=own))
     return tuple(named)
