@@ -10,6 +10,7 @@ POSIX locks, and people do open their ledger with the one they have.
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import threading
@@ -120,11 +121,13 @@ class SqliteStore:
             with begun(self._writer):
                 migrate("sqlite", self._writer.execute)
             self._reader = _connect(self._path, synchronous)
+        self._file = _File(self._path)
 
     def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
         with self._writing, _mapped(self._path):
             try:
                 _begin(self._writer)
+                self._file.check()
                 session = _Session(self._writer, self._trusted())
                 tx = Tx(session, list(dict.fromkeys(key for unit in units for key in unit.keys)))
                 values = [unit.fn(tx) for unit in units]
@@ -219,8 +222,10 @@ class SqliteSwitchBoard:
                     "CREATE TABLE IF NOT EXISTS switches"
                     " (switch_id TEXT PRIMARY KEY, at INTEGER NOT NULL, active INTEGER NOT NULL, body TEXT NOT NULL)"
                 )
+        self._file = _File(self._path)
 
     def active(self) -> tuple[Switch, ...]:
+        self._file.check()
         try:
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
@@ -237,6 +242,7 @@ class SqliteSwitchBoard:
             return self._read("")
 
     def put(self, switch: Switch) -> None:
+        self._file.check()
         with self._lock, _mapped(self._path):
             with begun(self._connection):
                 self._connection.execute(
@@ -375,6 +381,30 @@ def _begin(connection: sqlite3.Connection) -> None:
             time.sleep(random.uniform(0.0001, 0.0004))  # noqa: S311  spreads the writers, guards nothing
         else:
             return
+
+
+class _File:
+    """The file that was opened. SQLite itself goes on with one that was deleted or replaced, which nobody else sees."""
+
+    __slots__ = ("_opened", "_path")
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._opened = self._seen()
+
+    def check(self) -> None:
+        if self._seen() != self._opened:
+            name = Path(self._path).name
+            raise LedgerUnavailable(
+                f"ledger {name}: the file was deleted or replaced while it was open; put it back, or open the gateway again"
+            )
+
+    def _seen(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  on the road of every call
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 class _mapped:  # noqa: N801  used as a statement
