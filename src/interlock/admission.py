@@ -113,8 +113,9 @@ class _Weighed(Struct, frozen=True, kw_only=True):
     def record(self, event: Event, **changes: Any) -> Record:
         """The record after an event: the prior one moved on, or a new one."""
         prior, call = self.facts.prior, self.wish.call
-        if prior is not None:
-            return replace(prior, state=move(prior.state, event), decision=self.decision, **changes)
+        if prior is not None:  # with the fingerprint of now: its tool's schema may have changed since
+            known_as = self.wish.fingerprint or prior.fingerprint
+            return replace(prior, state=move(prior.state, event), decision=self.decision, fingerprint=known_as, **changes)
         return Record(
             call=call, fingerprint=self.wish.fingerprint, state=move(State.NEW, event), decision=self.decision,
             asked_at=self.facts.now, tenant_wide=_tenant_wide(self.wish.tool), **changes,
@@ -219,8 +220,9 @@ class Admission:
         if record.state in (State.WAITING, State.APPROVED) and record.approval_id:
             approval = tx.get(ApprovalKey(record.call.tenant, record.approval_id))
             if approval is not None and bookings.is_over(approval, self._board, now):
-                bookings.expire(tx, approval, now, stops=self._config.approvals.on_reject == "stop")
-                return tx.get(bookings.call_key(record)) or record
+                approval = bookings.expire(tx, approval, now, stops=self._config.approvals.on_reject == "stop")
+            if approval is not None:  # the answer may have come under another key that shared the question
+                return bookings.answered_no(tx, approval, bookings.call_key(record), now) or record
         return record
 
     def _provenance(self, tx: Tx, call: ToolCall, run: Run) -> dict[str, str]:
@@ -246,6 +248,7 @@ class Admission:
         lease = Lease(_lease_id(), min(deadline, now + self._config.lease) + MARGIN)
         if facts.approval is not None:
             self._close_approval(tx, facts.approval, facts.digest)
+            run = run.asks_no_more(facts.approval.approval_id)
         record = weighed.record(
             Event.ALLOW, lease=lease, hold=hold, attempts=(prior.attempts if prior else 0) + 1, error="", settled_at=None,
             edited=weighed.call.args if weighed.call is not weighed.wish.call else None,
@@ -258,7 +261,7 @@ class Admission:
         return Ticket(wish=weighed.wish, record=record, run=run, lease=lease, deadline=deadline)
 
     def _ask(self, tx: Tx, weighed: _Weighed) -> Outcome:
-        facts, call, prior = weighed.facts, weighed.wish.call, weighed.prior
+        facts, call, prior, run = weighed.facts, weighed.wish.call, weighed.prior, weighed.run
         approval = facts.approval
         if approval is not None and approval.standing is Standing.WAITING and approval.digest == facts.digest:
             paused = tx.get(RunKey(call.tenant, call.run_id))
@@ -267,11 +270,12 @@ class Admission:
         else:
             if approval is not None:
                 self._close_approval(tx, approval, facts.digest)
+                run = run.asks_no_more(approval.approval_id)
             approval = self._question(tx, weighed)
             tx.put(ApprovalKey(approval.tenant, approval.approval_id), approval)
         record = weighed.record(Event.ASK, approval_id=approval.approval_id)
         self._write(tx, weighed, record)
-        tx.put(RunKey(call.tenant, call.run_id), facts.run.paused(facts.now))
+        tx.put(RunKey(call.tenant, call.run_id), run.asks(approval.approval_id, facts.now))
         return answers.pending(call.call_id, call.tool, weighed.decision, approval.approval_id)
 
     def _refuse(self, tx: Tx, weighed: _Weighed) -> Outcome:
@@ -287,7 +291,7 @@ class Admission:
             return answers.recorded(weighed.prior, run, call.call_id, replayed=True)
         if decision.verdict is Verdict.STOP:
             return answers.refused(call.call_id, call.tool, decision)
-        run = replace(run, denials=run.denials + 1)
+        run = replace(run, denials=run.denials + 1).idle(facts.now)
         tx.put(RunKey(run.tenant, run.run_id), run)
         if run.denials >= run.max_denials:
             bookings.stop(tx, run, StopReason.MAX_DENIALS, f"denied {run.denials} times", facts.now)
@@ -301,6 +305,7 @@ class Admission:
         elif known is not weighed.prior:
             if weighed.prior is not None and weighed.facts.approval is not None:  # its own question is moot
                 self._close_approval(tx, weighed.facts.approval, "")
+                tx.put(RunKey(call.tenant, call.run_id), weighed.run.asks_no_more(weighed.facts.approval.approval_id))
             record = weighed.record(Event.REPEAT, of=known.call.key, of_run=known.call.run_id)
             self._write(tx, weighed, record)
         return answers.recorded(known, weighed.run, call.call_id, replayed=True)

@@ -95,7 +95,7 @@ def expire(tx: Tx, approval: Approval, now: int, *, stops: bool) -> Approval:
     """Silence is no: the approval is over, and so is the call that waits for it."""
     expired = replace(approval, standing=Standing.EXPIRED)
     tx.put(ApprovalKey(approval.tenant, approval.approval_id), expired)
-    close_question(tx, expired, Event.EXPIRE, "nobody answered in time", now)
+    close_question(tx, expired, now)
     if stops:
         run = tx.get(RunKey(approval.tenant, approval.run_id))
         if run is not None:
@@ -105,21 +105,40 @@ def expire(tx: Tx, approval: Approval, now: int, *, stops: bool) -> Approval:
 
 def is_over(approval: Approval, board: SwitchBoard, now: int) -> bool:
     """True where the time of an approval is up; its clock stood still while a kill switch held for it."""
-    if not approval.expired(now, 0):
+    if approval.standing not in (Standing.WAITING, Standing.APPROVED) or not approval.expired(now, 0):
         return False
+    since = approval.asked_at if approval.standing is Standing.WAITING else approval.answers[-1].at
     frozen = frozen_time(
-        board.history(), since=approval.asked_at, now=now, tenant=approval.tenant, agent=approval.agent,
+        board.history(), since=since, now=now, tenant=approval.tenant, agent=approval.agent,
         run=approval.run_id, tool=approval.tool,
     )  # fmt: skip
     return approval.expired(now, frozen)
 
 
-def close_question(tx: Tx, approval: Approval, event: Event, why: str, now: int) -> None:
-    """The call behind an approval that ended in a no."""
-    key = CallKey(approval.tenant, approval.run_id, approval.key)
+def close_question(tx: Tx, approval: Approval, now: int) -> None:
+    """An approval ended in a no: its run waits for it no more, and the call that asked is over."""
+    run = tx.get(RunKey(approval.tenant, approval.run_id))
+    if run is not None and approval.approval_id in run.asking:
+        tx.put(RunKey(run.tenant, run.run_id), run.asks_no_more(approval.approval_id))
+    answered_no(tx, approval, CallKey(approval.tenant, approval.run_id, approval.key), now)
+
+
+def answered_no(tx: Tx, approval: Approval, key: CallKey, now: int) -> Record | None:
+    """A call that waited for this approval, once that has ended in a no; as it is where it has not."""
     record = tx.get(key)
-    if record is not None and record.state in (State.WAITING, State.APPROVED):
-        record = replace(record, state=move(record.state, event), error=why, settled_at=now)
-        tx.put(key, record)
-        if event is Event.EXPIRE:
-            tx.append(entry_of(record, Kind.EXPIRED, now, note=why))
+    if record is None or record.state not in (State.WAITING, State.APPROVED) or approval.standing not in _NO:
+        return record
+    last = approval.answers[-1] if approval.answers else None
+    event, why = Event.EXPIRE, "nobody answered in time"
+    if approval.standing is Standing.REJECTED and last is not None:
+        event, why = Event.REJECT, f"rejected by {last.by}{f': {last.note}' if last.note else ''}"
+    elif record.state is State.APPROVED:
+        why = "it was approved, and not sent again in time"
+    record = replace(record, state=move(record.state, event), error=why, settled_at=now)
+    tx.put(key, record)
+    if event is Event.EXPIRE:
+        tx.append(entry_of(record, Kind.EXPIRED, now, note=why))
+    return record
+
+
+_NO = frozenset({Standing.REJECTED, Standing.EXPIRED})

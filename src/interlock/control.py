@@ -80,12 +80,13 @@ class Control:
         """Say no. One no is enough. Raises Refused as `approve` does."""
 
         def answer(tx: Tx, approval: Approval, now: int) -> Approval:
-            why = f"rejected by {by}{f': {note}' if note else ''}"
-            bookings.close_question(tx, approval, Event.REJECT, why, now)
+            rejected = rules.reject(approval, Answer(by, now, yes=False, note=note))
+            bookings.close_question(tx, rejected, now)
             run = tx.get(RunKey(approval.tenant, approval.run_id))
             if run is not None and self._gateway.config.approvals.on_reject == "stop":
-                bookings.stop(tx, run, StopReason.APPROVAL_REJECTED, f"{approval.tool}: {why}", now, by)
-            return rules.reject(approval, Answer(by, now, yes=False, note=note))
+                why = f"{approval.tool}: rejected by {by}{f': {note}' if note else ''}"
+                bookings.stop(tx, run, StopReason.APPROVAL_REJECTED, why, now, by)
+            return rejected
 
         return self._answer(approval_id, by, note, tenant, Kind.REJECTED, answer)
 

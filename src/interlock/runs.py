@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from interlock import bookings
 from interlock.core import run as core
+from interlock.core.approval import Standing
 from interlock.core.audit import Entry, Kind
 from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Limits, Line, Window
 from interlock.core.call import MICROS, ToolCall
@@ -27,7 +28,7 @@ from interlock.core.run import STOP_TEXTS, StopText
 from interlock.core.verdict import StopReason, Verdict
 from interlock.errors import ConfigError, Refused, RunStopped
 from interlock.meter import Usage
-from interlock.ports import HeadKey, RunKey, StepKey
+from interlock.ports import ApprovalKey, HeadKey, RunKey, StepKey
 from interlock.unit import Tx, Unit
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class Run:
             output_tokens=usage.output_tokens if usage else 0,
         )  # fmt: skip
         tx.put(key, ended)
-        run = replace(run, open_steps=tuple(each for each in run.open_steps if each != step.step_id))
+        run = replace(run, open_steps=tuple(each for each in run.open_steps if each != step.step_id)).idle(now)
         tx.put(self._key, run)
         tx.append(_step_entry(run, ended, Kind.STEP_ENDED, now))
         if usd is None and self._in_dollars(run):
@@ -336,8 +337,10 @@ def report_of(gateway: Gateway, run: core.Run) -> Report:
     pending = []
     for record in gateway.store.calls_of(run.tenant, run.run_id):
         calls[record.state] = calls.get(record.state, 0) + 1
-        if record.state == "waiting" and record.approval_id:
-            pending.append(record.approval_id)
+        if record.state == "waiting" and record.approval_id and record.approval_id not in pending:
+            approval = gateway.store.load(ApprovalKey(run.tenant, record.approval_id))
+            if approval is not None and approval.standing is Standing.WAITING:
+                pending.append(record.approval_id)
     end = run.stopped_at or run.paused_at or gateway.clock.now()
     left = max(0, run.deadline - end)
     return Report(

@@ -83,6 +83,9 @@ def _settle(tx: Tx, ticket: Ticket, performed: Performed, now: int) -> Outcome:
             reasons=(performed.caught,) if performed.caught else (),
         )  # fmt: skip
     )
+    if run.asking and run.paused_at is None:
+        run = run.idle(now)
+        tx.put(RunKey(key.tenant, key.run_id), run)
     if performed.caught is not None and performed.caught.stop is not None:
         run = bookings.stop(tx, run, StopReason.KILLED, performed.caught.text, now)
     return _outcome(settled, run, performed, call.call_id)

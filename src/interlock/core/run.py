@@ -40,6 +40,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop_detail: str = ""
     stopped_at: int | None = None
     paused_at: int | None = None  #: since when it does nothing but wait for people
+    asking: tuple[str, ...] = ()  #: approvals that it waits for, or has not made use of
 
     @property
     def status(self) -> str:
@@ -59,6 +60,21 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def paused(self, now: int) -> Run:
         """The run while it waits for people; its clock stands still."""
         return self if self.paused_at is not None or self.stop_reason is not None else replace(self, paused_at=now)
+
+    def asks(self, approval_id: str, now: int) -> Run:
+        """The run with one more question to people, and its clock standing still."""
+        asking = self.asking if approval_id in self.asking else (*self.asking, approval_id)
+        return replace(self, asking=asking).paused(now)
+
+    def asks_no_more(self, approval_id: str) -> Run:
+        """The run without that question."""
+        if approval_id not in self.asking:
+            return self
+        return replace(self, asking=tuple(each for each in self.asking if each != approval_id))
+
+    def idle(self, now: int) -> Run:
+        """The run when something of it has come to an end: it goes on waiting for people, where it does."""
+        return self.paused(now) if self.asking else self
 
     def resumed(self, now: int) -> Run:
         """The run when it does something again: its deadline moves by the time that it waited."""
