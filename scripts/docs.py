@@ -212,7 +212,8 @@ LimitsSection.result_bytes
     Of what a tool returns; what is larger is cut, and says so.
 """
 MEANINGS = {
-    found[1]: " ".join(found[2].split()) for found in re.finditer(r"^(\w+\.\w+)\n((?:    .+\n)+)", _MEANINGS, re.MULTILINE)
+    found[1]: " ".join(found[2].split())
+    for found in re.finditer(r"^(\w+\.\w+)\n((?:    .+\n)+)", _MEANINGS, re.MULTILINE)
 }
 
 #: units that can be limited in each window of time
