@@ -108,6 +108,13 @@ def test_who_killed_is_in_the_audit_and_the_audit_is_intact(story):
     assert all(each["checkpoints"] for each in verified["tenants"])  # what a person did is signed when they are done
 
 
+def test_a_kill_that_cannot_be_signed_holds_all_the_same(story):
+    (story.folder / "interlock.db.key").write_text("no key")
+    assert "killed" in story.cli("kill", "--everything", *WHY, silent=False)
+    assert "it is done, but no checkpoint could be signed" in story.err
+    assert len(story.json("switches")["switches"]) == 1
+
+
 # --- unknowns --------------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ from interlock.faces.cli_options import (
     json_value,
     named,
 )
-from interlock.faces.cli_print import clock, document, dollars, moment, say, show, table, text
+from interlock.faces.cli_print import clock, complain, document, dollars, moment, say, show, table, text
 
 if TYPE_CHECKING:
     from interlock.core.switch import Switch
@@ -78,9 +78,9 @@ def kill(
 ) -> None:
     """Stop it now. It holds in every process when this returns. Naming several things holds where all of them do."""
     scope = _scope(everything, tenant, agent, tool, run)
-    with act(config) as gateway:
+    with look(config) as gateway:  # not `act`: a switch waits for nothing that opening would do first
         switch = gateway.control.kill(reason=reason, by=by, mode=mode, **scope)
-        gateway.noticed(switch.scope.tenant or SYSTEM)
+        _sign(gateway, switch)
         stopped, more = _held(gateway, switch)
     if in_json(as_json):
         document({**_plain(switch), "open_runs": stopped})
@@ -89,6 +89,14 @@ def kill(
     if stopped is not None:
         say(f"open runs that it holds for: {stopped}{' or more' if more else ''}")
     say(f"to let go again: interlock release {_again(switch)} --by NAME", "dim")
+
+
+def _sign(gateway: Gateway, switch: Switch) -> None:
+    """A checkpoint over what was just done; where it cannot be signed now, the next gateway does it."""
+    try:
+        gateway.audit.checkpoint(switch.scope.tenant or SYSTEM)
+    except (InterlockError, OSError) as error:
+        complain(f"it is done, but no checkpoint could be signed: {error}")
 
 
 def _held(gateway: Gateway, switch: Switch) -> tuple[int | None, bool]:
@@ -127,9 +135,9 @@ def release(
 ) -> None:
     """Let go of just this scope. Every other switch stays, and a run that was stopped stays stopped."""
     scope = _scope(everything, tenant, agent, tool, run)
-    with act(config) as gateway:
+    with look(config) as gateway:
         switch = gateway.control.release(by=by, reason=reason, **scope)
-        gateway.noticed(switch.scope.tenant or SYSTEM)
+        _sign(gateway, switch)
         still = [str(each.scope) for each in gateway.control.switches()]
     if in_json(as_json):
         document({**_plain(switch), "still_killed": still})

@@ -1,7 +1,7 @@
 """How a command gets at the ledger: to look at it, or to act on it.
 
-Not a gateway for calls: no command performs one. Law: looking starts no thread and no upstream, writes nothing, and
-makes no ledger where there is none; acting is done by `control`, as any program would.
+Not a gateway for calls: no command performs one. Law: looking starts no thread and no upstream, writes nothing by
+itself, and makes no ledger where there is none; acting is done by `control`, as any program would.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PIPE = 141  #: what a shell reports of a program that SIGPIPE has ended
+NARROW = 100  #: columns
 PLAIN_WIDTH = 120  #: where no terminal says how wide it is
 
 
@@ -57,6 +58,13 @@ def text(value: object, style: str = "") -> Text:
     from rich.text import Text
 
     return Text(safe(value), style)
+
+
+def stacked(parts: list[Text]) -> Text:
+    """Pieces of text, one below the other."""
+    from rich.text import Text
+
+    return Text("\n").join(parts)
 
 
 def table(*columns: str, whole: str = "") -> Table:
@@ -94,6 +102,11 @@ def say(line: object, style: str = "") -> None:
 def lines(told: Text) -> None:
     """Write text whose lines are not broken."""
     _console().print(told, soft_wrap=True)
+
+
+def is_narrow() -> bool:
+    """True where a wide table would be broken into slivers."""
+    return _console().width < NARROW
 
 
 def _console() -> Console:
@@ -195,9 +208,11 @@ def _date(micros: int | None) -> datetime | None:
         return None  # no clock has ever shown it
 
 
-def span(micros: int) -> str:
-    """A length of time for people, in its largest unit."""
+def span(micros: int, *, fine: bool = False) -> str:
+    """A length of time for people, in its largest unit; `fine`: short ones to a hundredth of a second."""
     seconds = micros // MICROS
+    if fine and seconds < 120:
+        return f"{micros / MICROS:.2f} s"
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"

@@ -13,7 +13,19 @@ import typer
 
 from interlock.faces.cli_open import find_run, look
 from interlock.faces.cli_options import AnId, Config, Json, OneTenant, in_json
-from interlock.faces.cli_print import clock, document, moment, pairs, say, show, span, table, text
+from interlock.faces.cli_print import (
+    clock,
+    document,
+    is_narrow,
+    moment,
+    pairs,
+    say,
+    show,
+    span,
+    stacked,
+    table,
+    text,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -179,20 +191,24 @@ def _number(name: str, value: float | None) -> str:
 
 
 def _timeline(run: Run, happened: list[Happening]) -> Table:
-    made = table("at", "step", "what", "verdict", "outcome", "spent", "why", whole="at")
+    narrow = is_narrow()
+    spent = () if narrow else ("spent",)
+    made = table("at", "step", "what", "verdict", "outcome", *spent, "why", whole="at")
     for each in happened:
         style = "" if each.is_call else "dim"
-        at = f"+{max(0, each.at - run.opened_at) / 1e6:.2f}s"
+        at = text(f"+{span(max(0, each.at - run.opened_at), fine=True)}", "dim")
         verdict, outcome = (text(word, COLOURS.get(word, "")) for word in (each.verdict, each.outcome))
-        what, spent = text(each.what, style), text(each.spent, style)
-        made.add_row(text(at, "dim"), text(each.step_id, "dim"), what, verdict, outcome, spent, _why(each))
+        cells = [at, text(each.step_id, "dim"), text(each.what, style), verdict, outcome]
+        made.add_row(*cells, *([] if narrow else [text(each.spent, style)]), _why(each, spent=narrow))
     return made
 
 
-def _why(each: Happening) -> Text:
-    told = text(each.rule)
+def _why(each: Happening, *, spent: bool) -> Text:
+    told = [text(each.rule)] if each.rule else []
     if each.text:
-        told.append("\n" if each.rule else "").append_text(text(each.text, "dim"))
+        told.append(text(each.text, "dim"))
     if each.approval_id:
-        told.append("\n" if told.plain else "").append_text(text(each.approval_id, "yellow"))
-    return told
+        told.append(text(each.approval_id, "yellow"))
+    if spent and each.spent:
+        told.append(text(each.spent, "dim"))
+    return stacked(told)
