@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,7 +27,7 @@ from interlock.core.names import problem_of_name
 from interlock.core.outcome import Outcome
 from interlock.core.run import STOP_TEXTS, StopText
 from interlock.core.verdict import StopReason, Verdict
-from interlock.errors import ConfigError, Refused, RunStopped
+from interlock.errors import ConfigError, LedgerUnavailable, Refused, RunStopped
 from interlock.meter import Usage
 from interlock.ports import ApprovalKey, HeadKey, RunKey, StepKey
 from interlock.unit import Tx, Unit
@@ -73,6 +74,7 @@ class Run:
         self._agent, self._env, self._runtime = opened.agent, opened.env, opened.runtime
         self._span = gateway.telemetry.run_opened(opened)
         self._turns: dict[str, Any] = {}  # spans of the model turns that are open
+        self._told = False  # of the stop
         self._step_id = ""
         self.tenant = opened.tenant
         self.run_id = opened.run_id
@@ -91,13 +93,25 @@ class Run:
         answered from the record after that. Raises KeyReused where it comes with another tool or other arguments, and
         LedgerUnavailable; a refusal is an `Outcome`, not an exception.
         """
-        return self._gateway.call(self._toolcall(tool, args, call_id, idempotency_key), self._span)
+        return self._heard(self._gateway.call(self._toolcall(tool, args, call_id, idempotency_key), self._span))
 
     async def acall(
         self, tool: str, args: Mapping[str, Any], *, call_id: str | None = None, idempotency_key: str | None = None
     ) -> Outcome:
         """The same, awaited."""
-        return await self._gateway.acall(self._toolcall(tool, args, call_id, idempotency_key), self._span)
+        return self._heard(await self._gateway.acall(self._toolcall(tool, args, call_id, idempotency_key), self._span))
+
+    def _heard(self, outcome: Outcome) -> Outcome:
+        if outcome.stop_reason is not None and not self._told:
+            with suppress(LedgerUnavailable):  # the outcome matters more than who else is told
+                self._tell_stop(self._load())
+        return outcome
+
+    def _tell_stop(self, run: core.Run) -> None:
+        """Logs and traces hear of a stop once from each handle, whatever threw the latch."""
+        if run.stop_reason is not None and not self._told:
+            self._told = True
+            self._gateway.telemetry.run_stopped(self._span, run)
 
     def _toolcall(self, tool: str, args: Mapping[str, Any], call_id: str | None, key: str | None) -> ToolCall:
         for what, name in (("tool", tool), ("call_id", call_id), ("idempotency_key", key)):
@@ -123,6 +137,7 @@ class Run:
         """
         step: core.Step | RunStopped = self._commit(lambda tx: self._begin(tx, model, max_output_tokens, input_tokens))
         if isinstance(step, RunStopped):
+            self._tell_stop(self._load())
             raise step
         self._step_id = step.step_id
         self._turns[step.step_id] = self._gateway.telemetry.step_began(step, self._span)
@@ -230,8 +245,7 @@ class Run:
         except ValueError:
             raise ConfigError(f"{reason!r} is no stop reason; one of: {', '.join(StopReason)}") from None
         stopped = self._commit(lambda tx: bookings.stop(tx, self._read(tx), reason, detail, self._gateway.clock.now(), by))
-        self._gateway.telemetry.run_stopped(self._span, stopped)
-        self._span = None
+        self._tell_stop(stopped)
 
     def finish(self) -> None:
         """The agent is done: `completed`, unless the run has stopped for another reason before."""
@@ -259,6 +273,10 @@ class Run:
             self.stop(StopReason.CANCELLED, f"left by {type(error).__name__}")
         elif self.status == "running":
             self.finish()
+        left = self._load()
+        self._tell_stop(left)
+        if not self._told:
+            self._gateway.telemetry.run_left(self._span, left)
 
     async def __aenter__(self) -> Self:
         return self

@@ -60,6 +60,12 @@ class Telemetry:
             span.set_attribute("interlock.stop.reason", str(run.stop_reason))
             span.end()
 
+    def run_left(self, span: Any, run: Run) -> None:
+        """A run that waits for people is left: this much of it is over. Who takes it up again begins another span."""
+        if span is not None:
+            span.set_attribute("interlock.run.status", run.status)
+            span.end()
+
     def tool(self, call: ToolCall, run_span: Any) -> Told:
         """Around one call."""
         return Told(self._logging.tool_calls, call, self._tracer if run_span is not None else None, run_span)
