@@ -347,17 +347,17 @@ def _switch():
 
 
 def test_an_async_tool_in_flight_is_cancelled_and_a_write_is_then_unknown(opens):
-    gw = opens()
+    gw, begun = opens(), asyncio.Event()
 
     @gw.tool("slow", effect="write")
     async def slow() -> None:
+        begun.set()
         await asyncio.sleep(60)
 
     async def story():
         run = gw.run(**HOME)
         call = asyncio.create_task(run.acall("slow", {}))
-        while not any(flight.begun for flight in gw.flights):
-            await asyncio.sleep(0.001)
+        await begun.wait()
         await asyncio.to_thread(gw.control.kill, reason="incident", by="omar")
         return await asyncio.wait_for(call, 5)
 
@@ -402,8 +402,7 @@ SECRET = "canary-5f2c81d09e"
 
 def lending(opens, monkeypatch, secret=SECRET):
     monkeypatch.setenv("CRM_ACME", secret)
-    gw = opens({"credentials": {"crm": "env:CRM_{TENANT}"}, "tools": {"crm.find": {"credential": "crm"}}})
-    return gw
+    return opens({"credentials": {"crm": "env:CRM_{TENANT}"}, "tools": {"crm.find": {"credential": "crm"}}})
 
 
 def test_a_lent_credential_is_in_no_result_and_no_audit(opens, monkeypatch):
