@@ -23,6 +23,7 @@ from interlock.core.budget import NOTHING, UNITS, Account, AccountKey, Amounts, 
 from interlock.core.call import MICROS, Effect, fingerprint
 from interlock.core.canonical import canonical, digest
 from interlock.core.decide import killed_by
+from interlock.core.names import problem_of_name
 from interlock.core.lifecycle import Event, State, move
 from interlock.core.record import NO_RESULT, Record
 from interlock.core.switch import Mode, Scope, Switch
@@ -65,7 +66,8 @@ class Control:
             bound, edited = approval.digest, None
             if args is not None:
                 edited, bound = dict(args), self._bound(tx, approval, args)
-            answered = rules.approve(approval, Answer(by, now, yes=True, note=note), edited, bound)
+            said = self._gateway.redactor.redact_text(note)
+            answered = rules.approve(approval, Answer(by, now, yes=True, note=said), edited, bound)
             if answered.standing is Standing.APPROVED:
                 answered = replace(answered, expires_at=now + self._gateway.config.approvals.expires)
                 key = CallKey(approval.tenant, approval.run_id, approval.key)
@@ -80,11 +82,12 @@ class Control:
         """Say no. One no is enough. Raises Refused as `approve` does."""
 
         def answer(tx: Tx, approval: Approval, now: int) -> Approval:
-            rejected = rules.reject(approval, Answer(by, now, yes=False, note=note))
+            said = self._gateway.redactor.redact_text(note)
+            rejected = rules.reject(approval, Answer(by, now, yes=False, note=said))
             bookings.close_question(tx, rejected, now)
             run = tx.get(RunKey(approval.tenant, approval.run_id))
             if run is not None and self._gateway.config.approvals.on_reject == "stop":
-                why = f"{approval.tool}: rejected by {by}{f': {note}' if note else ''}"
+                why = f"{approval.tool}: rejected by {by}{f': {said}' if said else ''}"
                 bookings.stop(tx, run, StopReason.APPROVAL_REJECTED, why, now, by)
             return rejected
 
@@ -94,6 +97,7 @@ class Control:
         self, approval_id: str, by: str, note: str, tenant: str | None, kind: Kind,
         answer: Callable[[Tx, Approval, int], Approval],
     ) -> Approval:  # fmt: skip
+        note = self._gateway.redactor.redact_text(note)
         found = self._gateway.store.find_approval(approval_id)
         if found is None or (tenant is not None and found.tenant != tenant):
             raise Refused(f"there is no approval {approval_id!r}; see: interlock approvals list")
@@ -129,7 +133,7 @@ class Control:
         if record is None or registered is None:
             raise Refused(f"{approval.tool} is not registered here, so its arguments cannot be edited here")
         problem = registered.performer.problem(args)
-        if problem is None and self._gateway.redactor.holds_secret(args):
+        if self._gateway.redactor.holds_secret(args):  # whatever else is wrong with them, that may name it
             problem = "they hold a credential"
         if problem is not None:
             raise Refused(f"the edited arguments cannot be taken: {problem}")
@@ -158,6 +162,11 @@ class Control:
             raise Refused("say who kills, and why: by=, reason=")
         if mode not in tuple(Mode):
             raise Refused(f"mode is {' or '.join(Mode)}, not {mode!r}")
+        for what, name in (("tenant", tenant), ("agent", agent), ("tool", tool), ("run", run)):
+            problem = problem_of_name(name, what) if name else None
+            if problem is not None:
+                raise Refused(f"{problem}; leave it out to kill for every {what}")
+        reason = self._gateway.redactor.redact_text(reason)
         scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
         known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
         now = self._gateway.clock.now()
@@ -166,7 +175,7 @@ class Control:
         )
         self._gateway.board.put(switch)
         self._gateway.flights.kill((switch,))
-        self._record_switch(switch, Kind.KILLED, by, reason, now)
+        self.record_switch(switch)
         return switch
 
     def release(
@@ -180,29 +189,49 @@ class Control:
             raise Refused(f"no kill switch holds for {scope}; what is killed: {others}")
         if not by:
             raise Refused("say who releases: by=")
-        now = self._gateway.clock.now()
+        now, reason = self._gateway.clock.now(), self._gateway.redactor.redact_text(reason)
         released = replace(known, released_at=now, released_by=by, release_reason=reason)
         self._gateway.board.put(released)
-        self._record_switch(released, Kind.RELEASED, by, reason, now)
+        self.record_switch(released)
         return released
 
     def switches(self, *, active: bool = True) -> tuple[Switch, ...]:
         """The switches in force, or with `active=False` all that ever were."""
         return self._gateway.board.active() if active else self._gateway.board.history()
 
-    def _record_switch(self, switch: Switch, kind: Kind, by: str, reason: str, now: int) -> None:
-        """The switch holds already; its entry follows, in the chain of its tenant or of the whole system."""
+    def record_switch(self, switch: Switch) -> None:
+        """Put into the audit what is not there yet of a switch: in the chain of its tenant, or of the whole system.
+
+        The switch holds already, so this may be late, but never lost: the watch calls it again. A crash in between may
+        record an act twice.
+        """
         tenant = switch.scope.tenant or SYSTEM
-        entry = Entry(
-            tenant=tenant, at=now, kind=kind, by=by, note=reason, run_id=switch.scope.run, agent=switch.scope.agent,
-            tool=switch.scope.tool, detail={"switch": switch.switch_id, "scope": str(switch.scope), "mode": switch.mode},
-        )  # fmt: skip
+        acts = (
+            (Kind.KILLED, switch.by, switch.reason),
+            (Kind.RELEASED, switch.released_by, switch.release_reason),
+        )
+        now = self._gateway.clock.now()
+        told = {"switch": switch.switch_id, "scope": str(switch.scope), "mode": switch.mode, "since": switch.at}
+        entries = [
+            Entry(
+                tenant=tenant, at=now, kind=kind, by=by, note=reason, run_id=switch.scope.run, agent=switch.scope.agent,
+                tool=switch.scope.tool, detail=told,
+            )
+            for kind, by, reason in acts[switch.recorded : switch.acts]
+        ]
+
+        def append(tx: Tx) -> None:
+            for entry in entries:
+                tx.append(entry)
+
         try:
-            self._commit((HeadKey(tenant),), lambda tx: tx.append(entry))
+            self._commit((HeadKey(tenant),), append)
         except LedgerUnavailable as error:
+            done = "released" if switch.released_at else "killed"
             raise LedgerUnavailable(
-                f"the switch is {kind} and holds in every process, but the audit could not be written: {error}"
+                f"{switch.scope}: {done}, and that holds in every process; its audit entry waits for the ledger: {error}"
             ) from error
+        self._gateway.board.put(replace(switch, recorded=switch.acts))
 
     # --- unknowns and budgets ----------------------------------------------------------------------------------------
 
@@ -215,7 +244,7 @@ class Control:
         """
         if not by:
             raise Refused("say who has looked: by=")
-        key = self._key_of(tenant, run_id, call_id)
+        key, note = self._key_of(tenant, run_id, call_id), self._gateway.redactor.redact_text(note)
 
         def act(tx: Tx) -> Record:
             now, record = self._gateway.clock.now(), tx.get(key)
@@ -264,6 +293,7 @@ class Control:
         if len(named) > 1:
             raise Refused("top up one thing at a time: run_id=, agent=, tool=, or none of them for the tenant")
         scope, subject = named[0] if named else ("tenant", tenant)
+        note = self._gateway.redactor.redact_text(note)
 
         def act(tx: Tx) -> Account:
             now = self._gateway.clock.now()
@@ -286,10 +316,17 @@ class Control:
         """The accepted definitions of upstreams' tools; `offered` is set where an upstream shows another one now."""
         return self._gateway.store.pins()
 
-    def accept(self, tool: str, *, by: str, note: str = "") -> Pin:
-        """Accept the changed definition of an upstream's tool. Raises Refused where nothing has changed."""
+    def accept(self, tool: str, *, by: str, note: str = "", offered: str = "") -> Pin:
+        """Accept the changed definition of an upstream's tool.
+
+        `offered`: the digest of the definition that was looked at (`Pin.offered_digest`), so that one that has changed
+        since is not accepted unseen. Raises Refused where nothing has changed, or something else has.
+        """
         now = self._gateway.clock.now()
-        pin = self._commit((HeadKey(SYSTEM), PinKey(SYSTEM, tool)), lambda tx: pins.accept(tx, tool, by, now, note=note))
+        pin = self._commit(
+            (HeadKey(SYSTEM), PinKey(SYSTEM, tool)),
+            lambda tx: pins.accept(tx, tool, by, now, offered=offered, note=note),
+        )
         registered = self._gateway.tools.get(tool)
         if registered is not None:
             registered.problem = ""
@@ -307,4 +344,6 @@ class Control:
         return bookings.call_key(next(doubtful, found[0]))
 
     def _commit(self, keys: Sequence[Key], fn: Callable[[Tx], T]) -> T:
-        return self._gateway.committer.run(Unit(keys, fn))
+        value = self._gateway.committer.run(Unit(keys, fn))
+        self._gateway.noticed(keys[0].tenant)
+        return value

@@ -244,6 +244,7 @@ class Run:
             reason = StopReason(reason)
         except ValueError:
             raise ConfigError(f"{reason!r} is no stop reason; one of: {', '.join(StopReason)}") from None
+        detail = self._gateway.redactor.redact_text(detail)  # a program may hand on an error's words
         stopped = self._commit(lambda tx: bookings.stop(tx, self._read(tx), reason, detail, self._gateway.clock.now(), by))
         self._tell_stop(stopped)
 
@@ -324,8 +325,8 @@ def open_run(
     wanted = core.Run(
         tenant=tenant, run_id=run_id or fresh_id("run", now), agent=agent, env=env, opened_at=now,
         deadline=now + budget.max_seconds, max_seconds=budget.max_seconds, limits=budget.limits, max_denials=budget.max_denials,
-        max_repeats=budget.max_repeats, policy_version=gateway.config.policy.version, runtime=runtime, request=request,
-        labels=dict(labels), requested_by=requested_by,
+        max_repeats=budget.max_repeats, policy_version=gateway.config.policy.version, runtime=runtime,
+        request=gateway.redactor.redact_text(request), labels=gateway.redactor.redact(dict(labels)), requested_by=requested_by,
     )  # fmt: skip
     key = RunKey(tenant, wanted.run_id)
 
