@@ -92,12 +92,12 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Interlock beside its yardsticks.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Interlock.")
     parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure: {', '.join(TITLES)}; nothing: all")
     parser.add_argument("--quick", action="store_true", help="small loads: shows that it works, not how fast it is")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the result goes")
     parser.add_argument("--keep", action="store_true", help="keep what that file has of the other measures")
-    parser.add_argument("--repeat", type=int, default=0, help="measure again, so often at most, where others used the CPU")
+    parser.add_argument("--repeat", type=int, default=0, help="measure so often again where others used the CPU")
     parser.add_argument("--docs", action="store_true", help="measure nothing: put that file into docs/performance.md")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -153,7 +153,8 @@ def _child(name: str, size: Size) -> int:
 
 def _report(console: Console, found: dict[str, Any]) -> None:
     noise = f", [yellow]{found['foreign_cpu']:.0%} of the CPU went to others[/]" if found["noisy"] else ""
-    console.print(f"{found['name']}: {len(found['figures'])} figures in {found['seconds']:.0f} s{noise}", highlight=False)
+    figures = len(found["figures"])
+    console.print(f"{found['name']}: {figures} figures in {found['seconds']:.0f} s{noise}", highlight=False)
     if found["missing"]:
         console.print(f"  [yellow]{found['missing']}[/]", highlight=False)
     if found["wrong"]:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-ROW = '{"tenant":"acme","run":"run_1","call":"c1","tool":"ticket.create","args":{"title":"t","body":"' + "x" * 400 + '"}}'
+ROW = '{"tenant":"acme","run":"run_1","call":"c1","tool":"ticket.create","args":{"body":"' + "x" * 400 + '"}}'
 
 
 class Bare:

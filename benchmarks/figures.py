@@ -81,7 +81,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def require(holds: bool, what: str) -> None:  # noqa: FBT001
+def require(holds: bool, what: str) -> None:
     """Raises Wrong where it does not hold."""
     if not holds:
         raise Wrong(what)

@@ -87,7 +87,9 @@ def callers(size: Size) -> Iterator[Figure]:
         seen = {"calls_per_s": median(rates[number]), "bare_per_s": median(alone)}
         name = f"{number} asyncio callers / the bare serial loop, calls per second"
         yield figure(name, ratios[number], at_least=must, stretch=stretch, seen=seen)
-    yield figure("64 asyncio callers, p99 / median", tails, at_most=2.5, stretch=1.5, seen={"p99_ms": median(p99s) * 1e3})
+    yield figure(
+        "64 asyncio callers, p99 / median", tails, at_most=2.5, stretch=1.5, seen={"p99_ms": median(p99s) * 1e3}
+    )
 
 
 def _rate(bare: Bare, size: Size) -> float:

@@ -12,9 +12,11 @@ from benchmarks.figures import Figure, Size, figure
 FORBIDDEN = (
     # agent frameworks
     "agents", "langchain", "langchain_core", "langgraph", "pydantic_ai", "claude_agent_sdk", "crewai", "autogen",
-    "autogen_core", "llama_index", "smolagents", "google.adk", "semantic_kernel", "haystack", "dspy", "openai", "anthropic",
+    "autogen_core", "llama_index", "smolagents", "google.adk", "semantic_kernel", "haystack", "dspy",
+    "openai", "anthropic",
     # web frameworks and servers
-    "fastapi", "starlette", "uvicorn", "flask", "django", "aiohttp.web", "tornado", "sanic", "quart", "hypercorn", "granian",
+    "fastapi", "starlette", "uvicorn", "flask", "django", "aiohttp.web", "tornado", "sanic", "quart", "hypercorn",
+    "granian",
     # OpenTelemetry
     "opentelemetry",
 )  # fmt: skip
@@ -36,5 +38,11 @@ def imports(size: Size) -> Iterator[Figure]:
         ).stdout
         found.append(json.loads(told))
     loaded = sorted({name for _, names, _ in found for name in names})
-    yield figure("import interlock", [each[0] * 1e3 for each in found[1:]], unit="ms", at_most=300.0, seen={"modules": found[-1][2]})
+    yield figure(
+        "import interlock",
+        [each[0] * 1e3 for each in found[1:]],
+        unit="ms",
+        at_most=300.0,
+        seen={"modules": found[-1][2]},
+    )
     yield figure("forbidden modules that it loads", [len(loaded)], unit="", at_most=0, note=", ".join(loaded))

@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 import time
+import warnings
+from functools import partial
 from importlib.metadata import version
 from statistics import median
 from typing import Any
@@ -29,6 +31,7 @@ rules:
 
 def main(*, quick: bool) -> dict[str, Any]:
     """Medians of ours and theirs, round by round; theirs begins each round with an empty audit."""
+    warnings.simplefilter("ignore")  # its package tells on import that it was renamed
     from agentmesh.governance import govern
 
     logging.disable(logging.WARNING)
@@ -37,7 +40,7 @@ def main(*, quick: bool) -> dict[str, Any]:
         governed = Governed(config(sqlite(folder, "off")))
         for _ in range(size.rounds):
             happened: list[str] = []
-            create = govern(lambda **said: happened.append(said["title"]), policy=POLICY)
+            create = govern(partial(_happen, happened), policy=POLICY)
             ours: list[float] = []
             theirs: list[float] = []
             for _ in range(size.of(40, 6)):
@@ -49,6 +52,10 @@ def main(*, quick: bool) -> dict[str, Any]:
         governed.check(calls)
         governed.close()
     return {"version": version("agent-governance-toolkit-core"), "rounds": found}
+
+
+def _happen(happened: list[str], **said: Any) -> None:
+    happened.append(said["title"])
 
 
 def _timed(create: Any) -> list[float]:

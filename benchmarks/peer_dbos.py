@@ -93,7 +93,12 @@ def _dbos(folder: Path, mode: str) -> tuple[Any, Any]:
     connection.close()
     logging.getLogger("dbos").setLevel(logging.ERROR)
     dbos = DBOS(
-        config={"name": "bench", "system_database_url": f"sqlite:///{file}", "run_admin_server": False, "log_level": "ERROR"}
+        config={
+            "name": "bench",
+            "system_database_url": f"sqlite:///{file}",
+            "run_admin_server": False,
+            "log_level": "ERROR",
+        }
     )
 
     @DBOS.step()
@@ -110,7 +115,7 @@ def _dbos(folder: Path, mode: str) -> tuple[Any, Any]:
     found = connection.execute("PRAGMA journal_mode").fetchone()[0]
     connection.close()
     require(found == mode, f"DBOS runs with journal_mode={found}, not {mode}")
-    return open_ticket, lambda: dbos.destroy()
+    return open_ticket, dbos.destroy
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def peers(size: Size) -> Iterator[Figure]:
 
 def _told_by(module: str, size: Size) -> dict[str, Any]:
     child = subprocess.run(
-        [sys.executable, "-m", module, *(["--quick"] if size.quick else [])], cwd=HERE, stdout=subprocess.PIPE, text=True,
-        check=True,
+        [sys.executable, "-m", module, *(["--quick"] if size.quick else [])],
+        cwd=HERE, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     told: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return told
@@ -44,8 +44,8 @@ def _dbos(size: Size) -> Iterator[Figure]:
         settings = f"journal_mode={mode.upper()}, synchronous=FULL, SQLite {told['sqlite']} on both sides"
         words = "as it comes" if mode == "delete" else "its file set to WAL beforehand"
         yield figure(
-            f"DBOS {told['version']} one-step workflow, {words} / governed call", rounds, at_least=at_least, stretch=stretch,
-            larger=True, seen=seen, note=settings + "; DBOS records a step after it has happened",
+            f"DBOS {told['version']} one-step workflow, {words} / governed call", rounds, at_least=at_least,
+            stretch=stretch, larger=True, seen=seen, note=settings + "; DBOS records a step after it has happened",
         )  # fmt: skip
 
 

@@ -75,7 +75,9 @@ def _one_caller(size: Size, server: PostgresServer) -> Iterator[Figure]:
     governed.check(len(ours) + BLOCK)
     governed.close()
     seen = {"call_us": median(ours) * 1e6, "insert_us": median(theirs) * 1e6}
-    yield figure("PostgreSQL: governed call, one caller / a one-insert commit", ratios, at_most=3.0, stretch=2.5, seen=seen)
+    yield figure(
+        "PostgreSQL: governed call, one caller / a one-insert commit", ratios, at_most=3.0, stretch=2.5, seen=seen
+    )
 
 
 def _inserts(connection: psycopg.Connection[Any], calls: int) -> list[float]:
@@ -118,7 +120,10 @@ def _hot_tenant(size: Size, server: PostgresServer) -> Iterator[Figure]:
         "PostgreSQL: 64 callers on one hot tenant / a transaction per call, calls per second", rates, at_least=6.0,
         stretch=10.0, seen=seen,
     )  # fmt: skip
-    seen = {"ours_p99_ms": median(tail for _, tail in ours) * 1e3, "theirs_p99_ms": median(tail for _, tail in theirs) * 1e3}
+    seen = {
+        "ours_p99_ms": median(tail for _, tail in ours) * 1e3,
+        "theirs_p99_ms": median(tail for _, tail in theirs) * 1e3,
+    }
     yield figure(
         "PostgreSQL: 64 callers on one hot tenant / a transaction per call, p99", tails, at_most=1 / 15, stretch=1 / 25,
         seen=seen,
@@ -170,7 +175,8 @@ async def _finish(connection: psycopg.AsyncConnection[Any], run: str, key: str) 
     execute = connection.execute
     await execute("BEGIN")
     await execute(
-        "UPDATE calls SET state = 'done', result = %s WHERE tenant = %s AND run = %s AND key = %s", (ROW, TENANT, run, key)
+        "UPDATE calls SET state = 'done', result = %s WHERE tenant = %s AND run = %s AND key = %s",
+        (ROW, TENANT, run, key),
     )
     await execute("INSERT INTO audit (tenant, body) VALUES (%s, %s)", (TENANT, ROW))
     await execute("UPDATE budgets SET held = held - 1, spent = spent + 1 WHERE tenant = %s", (TENANT,))
@@ -198,8 +204,8 @@ def _four_processes(size: Size, server: PostgresServer) -> Iterator[Figure]:
     governed.close()
     seen = {"effects": governed.performed, "budget": quota, "wished": 2 * quota, "seconds": seconds}
     yield figure(
-        "PostgreSQL: four processes on one tenant's budget, effects beyond or below it", [abs(governed.performed - quota)],
-        unit="", at_most=0, seen=seen,
+        "PostgreSQL: four processes on one tenant's budget, effects beyond or below it",
+        [abs(governed.performed - quota)], unit="", at_most=0, seen=seen,
     )  # fmt: skip
 
 

@@ -109,7 +109,8 @@ def aim_of(each: dict[str, Any], which: str) -> str:
 
 def seen_of(each: dict[str, Any]) -> str:
     """The absolute numbers behind it."""
-    return ", ".join(f"{name.replace('_per_s', '/s').replace('_', ' ')} {_number(value)}" for name, value in each["seen"].items())
+    named = {name.replace("_per_s", "/s").replace("_", " "): value for name, value in each["seen"].items()}
+    return ", ".join(f"{name} {_number(value)}" for name, value in named.items())
 
 
 def _with_unit(value: float, unit: str) -> str:
