@@ -25,6 +25,7 @@ from interlock.core.canonical import canonical, digest
 from interlock.core.decide import killed_by
 from interlock.core.names import problem_of_name
 from interlock.core.lifecycle import Event, State, move
+from interlock.core.names import problem_of_name
 from interlock.core.record import NO_RESULT, Record
 from interlock.core.switch import Mode, Scope, Switch
 from interlock.core.verdict import StopReason
@@ -160,6 +161,11 @@ class Control:
         """
         if not by or not reason:
             raise Refused("say who kills, and why: by=, reason=")
+        named = {"tenant": tenant, "agent": agent, "tool": tool, "run_id": run}
+        for what, name in named.items():
+            problem = problem_of_name(name, what) if name else None
+            if problem is not None:
+                raise Refused(f"{problem}; to kill everything, name nothing")
         if mode not in tuple(Mode):
             raise Refused(f"mode is {' or '.join(Mode)}, not {mode!r}")
         for what, name in (("tenant", tenant), ("agent", agent), ("tool", tool), ("run", run)):

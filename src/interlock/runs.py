@@ -149,6 +149,8 @@ class Run:
         Where a budget in USD is in force, a missing usage or an unknown price stops the run as `unpriced`, and what was
         held is spent. Ending a step twice changes nothing.
         """
+        if (step.tenant, step.run_id) != (self.tenant, self.run_id):
+            raise Refused(f"step {step.step_id!r} was begun by another run; end it there")
         ended = self._commit(lambda tx: self._end(tx, step, usage))
         self._gateway.telemetry.step_ended(ended, self._turns.pop(step.step_id, None))
 
