@@ -55,15 +55,25 @@ def open(  # noqa: A001  reads as interlock.open()
     if (store is None) != (board is None):
         raise ConfigError("open(store=…) needs board=… beside it, and the other way round")
     clock = clock or SystemClock()
+    own = store is None or board is None
     if store is None or board is None:
         store, board = _ledger(config)
     telemetry = Telemetry(config.logging, traces=config.telemetry.traces)
     gateway = Gateway(config, store, board, clock, vault or Vaults(config.credentials), telemetry)
     try:
-        _equip(gateway, upstreams=upstreams)
+        _equip(gateway, notary_of(config, store, clock, own=own), upstreams=upstreams)
     except BaseException:
         gateway.close()
         raise
+    return gateway
+
+
+def look(config: Config) -> Gateway:
+    """A gateway for reading the ledger of a config: no thread, no upstream, and nothing written by itself."""
+    clock = SystemClock()
+    store, board = _ledger(config)
+    gateway = Gateway(config, store, board, clock, Vaults(config.credentials), Telemetry(config.logging, traces=False))
+    _staff(gateway, notary_of(config, store, clock))
     return gateway
 
 
@@ -91,13 +101,16 @@ def ledger_file(config: Config) -> Path | None:
     return config.base / config.ledger.removeprefix("sqlite:///")
 
 
-def notary_of(config: Config, store: Store, clock: Clock) -> Notary | None:
-    """Who signs checkpoints: with the key and the sink that the config names, else those beside a SQLite ledger."""
-    path, settings = ledger_file(config), config.audit
+def notary_of(config: Config, store: Store, clock: Clock, *, own: bool = True) -> Notary | None:
+    """Who signs checkpoints: with the key and the sink that the config names, else those beside its ledger.
+
+    `own=False`: the ledger is not the config's, so nothing stands beside it.
+    """
+    path, settings = ledger_file(config) if own else None, config.audit
     places = beside(path) if path is not None else None
     key = config.base / settings.key if settings.key else places.key if places else None
     sink = config.base / settings.checkpoints if settings.checkpoints else places.sink if places else None
-    if key is None and sink is None and config.ledger.startswith("postgresql://"):
+    if own and key is None and sink is None and config.ledger.startswith("postgresql://"):
         named = urlsplit(config.ledger).path.strip("/") or "interlock"
         key, sink = config.base / f"{named}.key", config.base / f"{named}.checkpoints"
     if (key is None) != (sink is None):
@@ -105,17 +118,19 @@ def notary_of(config: Config, store: Store, clock: Clock) -> Notary | None:
     return Notary(store, KeyFile(key), FileSink(sink), clock) if key and sink else None
 
 
-def _equip(gateway: Gateway, *, upstreams: bool) -> None:
-    config = gateway.config
-    notary = notary_of(config, gateway.store, gateway.clock)
+def _staff(gateway: Gateway, notary: Notary | None) -> None:
     gateway.control = Control(gateway)
     gateway.audit = AuditLog(gateway.store, notary)
+
+
+def _equip(gateway: Gateway, notary: Notary | None, *, upstreams: bool) -> None:
+    config = gateway.config
+    _staff(gateway, notary)
     if notary is not None:
         checkpointer = Checkpointer(notary, every=config.audit.every)
         gateway.noticed = checkpointer.noticed
         gateway.closing.append(checkpointer.close)
     watch = Watch(gateway)
-    watch.sweep()
     watch.start()
     gateway.closing.append(watch.close)
     if config.approvals.webhook_url:

@@ -124,7 +124,7 @@ def ledger_url(value: Any) -> str:
         if scheme == "sqlite" and re.fullmatch(r"///[^?#]+", rest) and not rest.endswith(("/", ":memory:")):
             return value
         if scheme in ("postgresql", "postgres") and len(rest) > 2 and rest.startswith("//"):
-            return value
+            return f"postgresql:{rest}"
     raise ValueError("must be sqlite:///FILE, postgresql://HOST/DATABASE or memory:")
 
 

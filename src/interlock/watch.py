@@ -9,21 +9,23 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from interlock import bookings
+from interlock import bookings, pins
 from interlock.admission import MARGIN
 from interlock.core.approval import Approval, Standing
+from interlock.core.call import MICROS
 from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.verdict import Reason, Verdict
-from interlock.errors import LedgerUnavailable
-from interlock.ports import ApprovalKey, HeadKey, RunKey
+from interlock.core.audit import SYSTEM
+from interlock.ports import ApprovalKey, HeadKey, PinKey, RunKey
 from interlock.settlement import renew
 from interlock.unit import Tx, Unit
 
 if TYPE_CHECKING:
-    from interlock.gateway import Gateway
+    from interlock.gateway import Gateway, Registered
 
 TICK = 0.1  #: seconds between looks at the switches, while calls are in flight
+LATE = 30 * MICROS  #: an act of a person that the audit has not got after so long will not come by itself
 SWEEP = 50  #: ticks between looks for leases and approvals that are over
 
 
@@ -51,10 +53,10 @@ class Watch:
             try:
                 if len(self._gateway.flights):
                     self.tend()
-                if ticks % SWEEP == 0:
+                if ticks % SWEEP == 1:
                     self.sweep()
-            except LedgerUnavailable as error:
-                self._gateway.telemetry.trouble("the watch could not reach the ledger; it goes on trying", error)
+            except Exception as error:  # whatever it is, the next round may be better
+                self._gateway.telemetry.trouble("the watch was held up; it goes on trying", error)
 
     def tend(self) -> None:
         """Renew the leases of calls that take long, and cancel what a kill switch, or a lost lease, forbids."""
@@ -76,15 +78,26 @@ class Watch:
                     flight.kill(Reason("leased", Verdict.DENY, "its lease could not be renewed"))
 
     def sweep(self) -> int:
-        """Close what is over: dead leases, unanswered approvals. Gives how many."""
+        """Close what is over: dead leases, unanswered approvals. Gives how many. Acts that the audit missed follow."""
         gateway = self._gateway
         now, closed = gateway.clock.now(), 0
+        for switch in gateway.board.history():
+            if switch.recorded < switch.acts and (switch.released_at or switch.at) < now - LATE:
+                gateway.control.record_switch(switch)
+        for registered in gateway.tools.values():
+            if registered.problem:  # a person may have accepted its definition since, here or in another process
+                registered.problem = self._still_wrong(registered)
         for record in gateway.store.lapsed(now):
             closed += gateway.committer.run(self._lapse(record))
         for approval in gateway.store.approvals(standing=Standing.WAITING):
             if approval.expired(now, 0):
                 closed += gateway.committer.run(self._expire(approval))
         return closed
+
+    def _still_wrong(self, registered: Registered) -> str:
+        pin = self._gateway.store.load(PinKey(SYSTEM, registered.tool.name))
+        digest = getattr(registered.performer, "digest", None)
+        return registered.problem if pin is None or digest is None else pins.problem(pin, digest) or ""
 
     def _lapse(self, seen: Record) -> Unit[int]:
         key = bookings.call_key(seen)

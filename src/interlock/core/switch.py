@@ -54,6 +54,12 @@ class Switch(Struct, frozen=True, omit_defaults=True):
     released_at: int | None = None
     released_by: str = ""
     release_reason: str = ""
+    recorded: int = 0  #: how many of its acts (the kill, the release) are in the audit
+
+    @property
+    def acts(self) -> int:
+        """How many acts it has behind it."""
+        return 1 if self.released_at is None else 2
 
     @property
     def active(self) -> bool:

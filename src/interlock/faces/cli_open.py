@@ -33,20 +33,10 @@ def read_config(given: Path | None) -> Config:
 def look(given: Path | None) -> Iterator[Gateway]:
     """The ledger for reading, while another program may be writing to it."""
     from interlock import assemble
-    from interlock.audit_log import AuditLog
-    from interlock.control import Control
-    from interlock.gateway import Gateway
-    from interlock.telemetry import Telemetry
-    from interlock.vaults import Vaults
 
     config = read_config(given)
     _must_exist(config)
-    clock = assemble.SystemClock()
-    store, board = assemble._ledger(config)
-    telemetry = Telemetry(config.logging, traces=False)
-    with Gateway(config, store, board, clock, Vaults(config.credentials), telemetry) as gateway:
-        gateway.control = Control(gateway)
-        gateway.audit = AuditLog(store, assemble.notary_of(config, store, clock))
+    with assemble.look(config) as gateway:
         yield gateway
 
 

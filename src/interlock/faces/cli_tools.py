@@ -97,7 +97,7 @@ def show_tool(name: AName, connect: Connect = False, config: Config = None, as_j
 
 @app.command()
 def accept(name: AName, by: By, note: Note = "", config: Config = None, as_json: Json = False) -> None:
-    """Accept the changed definition of an upstream's tool. A gateway that is running learns it when it starts again."""
+    """Accept the changed definition of an upstream's tool. A gateway that is running learns it within seconds."""
     with act(config) as gateway:
         pin = gateway.control.accept(name, by=by, note=note)
         gateway.noticed(SYSTEM)

@@ -31,7 +31,7 @@ from interlock.core.run import Run, Step
 from interlock.core.switch import Switch
 from interlock.errors import LedgerUnavailable
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, StepKey
-from interlock.stores.migrate import migrate
+from interlock.stores.migrate import TABLE, migrate, pending
 from interlock.unit import Tx, Unit
 
 BUSY_SECONDS = 10.0  #: how long a transaction waits for the other writers of the file
@@ -118,8 +118,9 @@ class SqliteStore:
         with _mapped(self._path):
             self._writer = _connect(self._path, synchronous)
             self._writer.execute("PRAGMA busy_timeout = 0")  # `_begin` waits in its own way
-            with begun(self._writer):
-                migrate("sqlite", self._writer.execute)
+            if not _is_current(self._writer):  # looked at without the write lock: most of the time there is nothing to do
+                with begun(self._writer):
+                    migrate("sqlite", self._writer.execute)
             self._reader = _connect(self._path, synchronous)
         self._file = _File(self._path)
 
@@ -354,6 +355,11 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA cache_size = -65536")  # KiB: a batch touches more pages than the 2 MiB of the default
     return connection
+
+
+def _is_current(connection: sqlite3.Connection) -> bool:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone()
+    return known is not None and not pending("sqlite", connection.execute)
 
 
 @contextmanager
