@@ -131,6 +131,10 @@ def _equip(gateway: Gateway, notary: Notary | None, *, upstreams: bool) -> None:
         gateway.noticed = checkpointer.noticed
         gateway.closing.append(checkpointer.close)
     watch = Watch(gateway)
+    try:
+        watch.sweep()
+    except LedgerUnavailable as error:  # readable, but held by a writer: its calls fail, opening need not
+        gateway.telemetry.trouble("what the last program left could not be closed yet", error)
     watch.start()
     gateway.closing.append(watch.close)
     if config.approvals.webhook_url:
