@@ -48,7 +48,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @cache
-def tests() -> frozenset[str]:
+def every_test() -> frozenset[str]:
     """Every test there is, as `tests/…/test_x.py::test_name`, and every promise of the conformance suite."""
     found = set()
     for path in ROOT.glob("tests/**/test_*.py"):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.docs.pages import ROOT, tests
+from tests.docs.pages import ROOT, every_test
 
 TEXT = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
 PROMISES = {
@@ -24,11 +24,11 @@ def test_a_promise_has_a_limit_and_a_test(promise):
     assert "**Limit.**" in text
     proofs = _PROOF.findall(text.partition("**Proof:**")[2])
     assert proofs, f"{promise} names no test"
-    assert set(proofs) <= tests(), f"{promise}: {sorted(set(proofs) - tests())}"
+    assert set(proofs) <= every_test(), f"{promise}: {sorted(set(proofs) - every_test())}"
 
 
 def test_every_limit_and_promise_shown_on_a_gateway_is_told():
     """The other way: what tests/docs/test_promises.py shows is named by some promise."""
-    shown = {each for each in tests() if each.startswith("tests/docs/test_promises.py::")}
+    shown = {each for each in every_test() if each.startswith("tests/docs/test_promises.py::")}
     told = {proof for text in PROMISES.values() for proof in _PROOF.findall(text)}
     assert shown <= told, f"no promise names {sorted(shown - told)}"

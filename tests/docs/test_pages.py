@@ -6,7 +6,7 @@ import pytest
 
 from interlock.config_file import QUOTA_KEYS
 from scripts import docs
-from tests.docs.pages import PAGES, ROOT, anchors, links, named, prose, tests
+from tests.docs.pages import PAGES, ROOT, anchors, every_test, links, named, prose
 
 _FOLDERS = "src|docs|tests|scripts|examples|benchmarks|core|faces|adapters|tools|stores|vaults"
 _PATH = re.compile(rf"`((?:{_FOLDERS})/[\w./*-]+|[\w-]+\.(?:py|md))`")
@@ -51,8 +51,8 @@ def test_every_file_that_is_mentioned_is_there(page):
 def test_every_test_that_is_mentioned_is_there(page):
     text = page.read_text("utf-8")
     whole = set(re.findall(r"[\w/]+\.py::\w+", text))
-    assert whole <= tests(), f"{named(page)}: {sorted(whole - tests())}"
-    names = {each.partition("::")[2] for each in tests()}
+    assert whole <= every_test(), f"{named(page)}: {sorted(whole - every_test())}"
+    names = {each.partition("::")[2] for each in every_test()}
     assert set(re.findall(r"\btest_\w+(?!\w*\.py)\b", re.sub(r"\S+\.py", "", text))) <= names
 
 
