@@ -67,7 +67,7 @@ def main() -> int:
     options = _options()
     if options.child:
         return _child(options.names[0], Size(quick=options.quick))
-    console = Console(stderr=False)
+    console = Console()
     if options.docs:
         page = table.write_docs(json.loads(options.json.read_bytes()))
         console.print(f"{page.relative_to(HERE)} holds the figures of {options.json.name}")
@@ -79,7 +79,7 @@ def main() -> int:
         kept = [one for one in json.loads(options.json.read_bytes())["measures"] if one["name"] not in options.names]
     for name in options.names:
         with console.status(f"{name}: {TITLES[name]}"):
-            found = _quietest(name, options)
+            found = _quietest(name, options, console)
         result["measures"] = [*kept, *[one for one in result["measures"] if one not in kept], found]
         result["measures"].sort(key=lambda one: list(TITLES).index(one["name"]))
         _report(console, found)
@@ -109,17 +109,17 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _quietest(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def _quietest(name: str, options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """One measure; where somebody else used much of the machine, again. The quietest counts."""
     tries = []
     for _ in range(options.repeat + 1):
-        tries.append(_measured(name, quick=options.quick))
+        tries.append(_measured(name, console, quick=options.quick))
         if not tries[-1]["noisy"] or tries[-1]["wrong"]:
             break
     return next((one for one in tries if one["wrong"]), min(tries, key=lambda one: one["foreign_cpu"]))
 
 
-def _measured(name: str, *, quick: bool) -> dict[str, Any]:
+def _measured(name: str, console: Console, *, quick: bool) -> dict[str, Any]:
     order = [sys.executable, "-m", "benchmarks", "--child", name, *(["--quick"] if quick else [])]
     began = time.perf_counter()
     figures: list[Any] = []
@@ -131,6 +131,9 @@ def _measured(name: str, *, quick: bool) -> dict[str, Any]:
             missing, ended = told.get("missing", missing), ended or "end" in told
             if "figure" in told:
                 figures.append(told["figure"])
+                console.print(
+                    f"  {told['figure']['name']}: {table.value_of(told['figure'])}", style="dim", highlight=False
+                )
     wrong = "" if ended and child.returncode == 0 else "its load was not correct, or it broke: see above"
     return {
         "name": name, "title": TITLES[name], "seconds": round(time.perf_counter() - began, 1),

@@ -19,7 +19,7 @@ from benchmarks.figures import Figure, Size, figure, percentile, require
 from benchmarks.load import TENANT, Governed, config, scratch, sqlite
 from benchmarks.machine import memory
 
-OF_A_RUN = 25
+OF_A_RUN = 25  #: calls
 CALLERS = 64
 TENANTS = [f"tenant-{number:02}" for number in range(1, 100)]
 

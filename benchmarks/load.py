@@ -58,6 +58,13 @@ def config(ledger: Any, *, quota: int = 100_000_000) -> dict[str, Any]:
     }
 
 
+def on_postgres(url: str, folder: Path, *, quota: int = 100_000_000) -> dict[str, Any]:
+    """The same on PostgreSQL. Its checkpoints, and the key that signs them, lie in the folder."""
+    name = url.rpartition("/")[2]
+    audit = {"key": str(folder / f"{name}.key"), "checkpoints": str(folder / f"{name}.checkpoints")}
+    return config(url, quota=quota) | {"audit": audit}
+
+
 def sqlite(folder: Path, synchronous: str = "full") -> dict[str, Any]:
     """A fresh SQLite ledger in a folder, as the config names it."""
     return {"url": f"sqlite:///{folder / f'ledger-{next(_numbers)}.db'}", "synchronous": synchronous}

@@ -1,8 +1,9 @@
 """`postgres`: a governed call on PostgreSQL, one tenant's hot budget row, and four processes on it.
 
 A private server is started for it (`tests/postgres_server.py`), with fsync and synchronous_commit on. The yardstick of
-the hot tenant is the classical way, written out here: a transaction of seven statements before the effect, with
-`SELECT … FOR UPDATE` on the tenant's budget row, and one of three after it; 64 asyncio tasks, a connection for each.
+the hot tenant is the classical way, written out here, by 64 asyncio tasks with a connection each: a transaction of
+seven statements before the effect and one of three after it. Its `SELECT … FOR UPDATE` on the tenant's budget row comes
+as late as it can, so that the row is locked as briefly as it can be.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,7 +22,7 @@ import psycopg
 
 from benchmarks.bare import ROW
 from benchmarks.figures import CannotRun, Figure, Size, figure, percentile, require
-from benchmarks.load import HERE, TENANT, Governed, arguments, config
+from benchmarks.load import HERE, TENANT, Governed, arguments, on_postgres, scratch
 from tests.postgres_server import PostgresServer, PostgresUnavailable
 
 BLOCK = 25
@@ -40,10 +42,10 @@ INSERT INTO budgets VALUES ('acme', 1000000000, 0, 0);
 def postgres(size: Size) -> Iterator[Figure]:
     """All of it on one server."""
     try:
-        with PostgresServer() as server:
-            yield from _one_caller(size, server)
-            yield from _hot_tenant(size, server)
-            yield from _four_processes(size, server)
+        with scratch() as folder, PostgresServer() as server:
+            yield from _one_caller(size, server, folder)
+            yield from _hot_tenant(size, server, folder)
+            yield from _four_processes(size, server, folder)
     except PostgresUnavailable as error:
         raise CannotRun(str(error)) from None
 
@@ -55,12 +57,12 @@ def _yardstick(server: PostgresServer) -> str:
     return url
 
 
-def _one_caller(size: Size, server: PostgresServer) -> Iterator[Figure]:
+def _one_caller(size: Size, server: PostgresServer, folder: Path) -> Iterator[Figure]:
     blocks = size.of(40, 4)
     ratios: list[float] = []
     ours: list[float] = []
     theirs: list[float] = []
-    governed = Governed(config(server.create_database()))
+    governed = Governed(on_postgres(server.create_database(), folder))
     with psycopg.connect(_yardstick(server), autocommit=True, prepare_threshold=0) as bare:
         governed.serial(BLOCK)
         _inserts(bare, BLOCK)
@@ -92,14 +94,14 @@ def _inserts(connection: psycopg.Connection[Any], calls: int) -> list[float]:
 # --- one hot tenant --------------------------------------------------------------------------------------------------
 
 
-def _hot_tenant(size: Size, server: PostgresServer) -> Iterator[Figure]:
+def _hot_tenant(size: Size, server: PostgresServer, folder: Path) -> Iterator[Figure]:
     each = size.of(60, 6)
     rates: list[float] = []
     tails: list[float] = []
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
     url, done = _yardstick(server), 0
-    governed = Governed(config(server.create_database()))
+    governed = Governed(on_postgres(server.create_database(), folder))
     with asyncio.Runner() as runner:
         runner.run(governed.together(CALLERS, 4))
         for number in range(size.rounds):
@@ -153,20 +155,20 @@ async def _transaction_per_call(url: str, each: int, number: int) -> tuple[float
 
 
 async def _admit(connection: psycopg.AsyncConnection[Any], run: str, key: str) -> bool:
-    """Seven statements: begin, switches, known?, budget, hold, call, audit; then commit."""
+    """Seven statements: begin, switches, known?, call, audit, budget, hold; then commit. The hot row comes last."""
     execute = connection.execute
     await execute("BEGIN")
     killed = await (await execute("SELECT 1 FROM switches WHERE active AND scope IN ('', %s)", (TENANT,))).fetchone()
     known = await (
         await execute("SELECT state FROM calls WHERE tenant = %s AND run = %s AND key = %s", (TENANT, run, key))
     ).fetchone()
+    await execute("INSERT INTO calls VALUES (%s, %s, %s, 'leased', %s)", (TENANT, run, key, ROW))
+    await execute("INSERT INTO audit (tenant, body) VALUES (%s, %s)", (TENANT, ROW))
     left = await (await execute("SELECT calls_left FROM budgets WHERE tenant = %s FOR UPDATE", (TENANT,))).fetchone()
     if killed or known or left is None or left[0] < 1:
         await execute("ROLLBACK")
         return False
     await execute("UPDATE budgets SET calls_left = calls_left - 1, held = held + 1 WHERE tenant = %s", (TENANT,))
-    await execute("INSERT INTO calls VALUES (%s, %s, %s, 'leased', %s)", (TENANT, run, key, ROW))
-    await execute("INSERT INTO audit (tenant, body) VALUES (%s, %s)", (TENANT, ROW))
     await execute("COMMIT")
     return True
 
@@ -186,17 +188,17 @@ async def _finish(connection: psycopg.AsyncConnection[Any], run: str, key: str) 
 # --- four processes --------------------------------------------------------------------------------------------------
 
 
-def _four_processes(size: Size, server: PostgresServer) -> Iterator[Figure]:
+def _four_processes(size: Size, server: PostgresServer, folder: Path) -> Iterator[Figure]:
     """Each wishes half of the budget, so that it runs out while all four are busy."""
     quota = size.of(4_000, 200)
     url = server.create_database()
-    Governed(config(url, quota=quota)).close()  # makes the schema
-    order = [sys.executable, "-m", "benchmarks.postgres", url, str(quota), str(quota // 2)]
+    Governed(on_postgres(url, folder, quota=quota)).close()  # makes the schema
+    order = [sys.executable, "-m", "benchmarks.postgres", url, str(folder), str(quota), str(quota // 2)]
     began = time.perf_counter()
     children = [subprocess.Popen(order, cwd=HERE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
     told = [json.loads(child.communicate()[0]) for child in children]
     seconds = time.perf_counter() - began
-    governed = Governed(config(url, quota=quota))
+    governed = Governed(on_postgres(url, folder, quota=quota))
     governed.performed = sum(each["performed"] for each in told)
     for each in told:
         governed.effects.update(each["effects"])
@@ -218,12 +220,12 @@ async def _wish(governed: Governed, wishes: int) -> None:
     await asyncio.gather(*(caller(number) for number in range(16)))
 
 
-def _child(url: str, quota: int, wishes: int) -> None:
-    governed = Governed(config(url, quota=quota))
+def _child(url: str, folder: Path, quota: int, wishes: int) -> None:
+    governed = Governed(on_postgres(url, folder, quota=quota))
     asyncio.run(_wish(governed, wishes))
     governed.close()
     print(json.dumps({"performed": governed.performed, "effects": governed.effects}))
 
 
 if __name__ == "__main__":
-    _child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    _child(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
