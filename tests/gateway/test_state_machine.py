@@ -25,11 +25,13 @@ from interlock.watch import Watch
 from tests.crash.points import Crash, CrashingBoard, CrashingStore, Points, crash
 from tests.crash.world import TENANT, WHO, World, records
 
-RUNS = ("r0", "r1")
-KEYS = ("k0", "k1", "k2", "k3")
+RUNS = ("r0", "r1", "r2")
+KEYS = ("k0", "k1", "k2", "k3", "k4")
 TOOLS = ("pay", "mail", "look", "sign", "fail", "lost")
+NARROW: list[dict[str, str]] = [{"tool": "pay"}, {"tool": "sign"}]
+BROAD: list[dict[str, str]] = [{}, {"tenant": TENANT}, {"run": "r0"}, {"agent": "bot"}]
 DEDUPED = ("mail", "sign", "fail", "lost")
-CALLS_OF_A_RUN, STEPS_OF_A_RUN, CALLS_OF_A_MONTH = 9, 4, 14
+CALLS_OF_A_RUN, STEPS_OF_A_RUN, CALLS_OF_A_MONTH = 8, 6, 18
 LEASE, EXPIRES = 12.0, 3600.0  #: seconds; the lease with its margin
 CRASHES = {"transaction 1 inside": "", "transaction 1 after": "leased", "effect after": "leased", "transaction 2 after": "done"}
 CONFIG = {
@@ -40,6 +42,8 @@ CONFIG = {
     },
     "policy": {"allow": ["*"], "rules": [{"id": "people", "tools": ["sign"], "then": "ask"}]},
 }  # fmt: skip
+POINT = st.sampled_from([""] * 8 + list(CRASHES))
+RARELY = st.integers(0, 15).map(lambda number: number == 11)
 PERFORMED = {"pay": "done", "mail": "done", "look": "done", "sign": "done", "fail": "failed", "lost": "unknown"}
 SHOWN = {"done": "done", "failed": "failed", "unknown": "unknown", "rejected": "denied"}
 
@@ -214,11 +218,13 @@ class Machine(RuleBasedStateMachine):
     def predict(self, call: Call, known: Call | None, *, problem: bool) -> tuple[str, bool]:
         """The kind of the outcome, and whether it is a replay; moves the model, up to the effect ("perform")."""
         others = self.others(call)
-        for each in [known, *others]:
-            question = self.questions.get(each.approval) if each is not None else None
-            if each is not None and each.state == "approved" and question is not None:
-                if question.standing == "approved" and question.expires <= self.now:
+        for each in [*([known] if known else []), *([] if problem else others)]:
+            question = self.questions.get(each.approval)
+            if each.state in ("waiting", "approved") and question is not None:
+                if question.standing in ("waiting", "approved") and question.expires <= self.now:
                     self.expire(question)
+                if question.standing in ("rejected", "expired"):  # whoever shared the question hears the answer
+                    each.state = "rejected"
         if known is not None and known.state in ("done", "failed", "unknown", "rejected", "repeated"):
             return self.replay(known)
         if call.tool in DEDUPED and not problem and (known is None or known.state != "lapsed"):
@@ -277,9 +283,23 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         run=st.sampled_from(RUNS), key=st.sampled_from(KEYS), tool=st.sampled_from(TOOLS), n=st.integers(0, 1),
-        bad=st.sampled_from([False] * 9 + [True]), point=st.sampled_from([""] * 6 + list(CRASHES)),
+        bad=st.sampled_from([False] * 9 + [True]), point=POINT,
     )  # fmt: skip
     def call_a_tool(self, run: str, key: str, tool: str, n: int, bad: bool, point: str) -> None:
+        self.call(run, key, tool, n, bad, point)
+
+    @rule(run=st.sampled_from(RUNS), key=st.sampled_from(KEYS), n=st.integers(0, 1), point=POINT)
+    def ask_people(self, run: str, key: str, n: int, point: str) -> None:
+        self.call(run, key, "sign", n, False, point)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), key=st.sampled_from(["", "", "", *KEYS]), point=POINT)
+    def call_again(self, data: st.DataObject, key: str, point: str) -> None:
+        call = self.calls[data.draw(st.sampled_from(sorted(self.calls)))]
+        self.call(call.run, key or call.key, call.tool, call.n, False, point)
+
+    def call(self, run: str, key: str, tool: str, n: int, bad: bool, point: str) -> None:
+        """One call, predicted; a crash on its road, where there is a point."""
         call, known = Call(run, key, tool, n, self.now), self.calls.get((run, key))
         if known is not None and known.state == "denied" and (bad or not known.same_wish(tool, n)):
             known = None  # a refused call's key is free for another wish
@@ -293,7 +313,8 @@ class Machine(RuleBasedStateMachine):
         kind, replayed = self.predict(call, known, problem=bad)
         if not kind.startswith("perform"):
             out = self.runs[run].call(tool, args, call_id=key)
-            assert (out.kind, out.replayed and kind != "stopped") == (kind, replayed and kind != "stopped"), out.text
+            replayed_too = kind == "stopped" or out.replayed == replayed  # a stop is a stop
+            assert out.kind == kind and replayed_too, (kind, replayed, out)
             if kind == "pending":
                 kept = self.calls[run, key]
                 assert out.approval_id
@@ -332,8 +353,10 @@ class Machine(RuleBasedStateMachine):
         if point:
             self.reopen()
 
-    @rule(run=st.sampled_from(RUNS))
-    def begin_step(self, run: str) -> None:
+    @rule(run=st.sampled_from(RUNS), wanted=st.booleans())
+    def begin_step(self, run: str, wanted: bool) -> None:
+        if not wanted:
+            return
         switched = self.killed(run, None)
         full = self.began[run] + 1 > STEPS_OF_A_RUN + self.extra[f"{run} steps"]
         if run in self.stopped or switched == "stopped" or full:
@@ -353,9 +376,9 @@ class Machine(RuleBasedStateMachine):
                 self.runs[run].end_step(step)
             self.end_of_step(run)
 
-    @rule(run=st.sampled_from(RUNS), chance=st.integers(0, 5))
-    def stop_a_run(self, run: str, chance: int) -> None:
-        if not chance:
+    @rule(run=st.sampled_from(RUNS), really=RARELY)
+    def stop_a_run(self, run: str, really: bool) -> None:
+        if really:
             self.runs[run].stop("cancelled")
             self.stop(run, "cancelled")
 
@@ -368,7 +391,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.questions)
     @rule(data=st.data(), yes=st.booleans(), edit=st.sampled_from([None, None, 0, 1, 7]))
     def answer(self, data: st.DataObject, yes: bool, edit: int | None) -> None:
-        approval_id = data.draw(st.sampled_from(sorted(self.questions)))
+        approval_id = list(self.questions)[data.draw(st.integers(0, len(self.questions) - 1))]  # the ids are random
         question = self.questions[approval_id]
         call, control = question.call, self.gw.control
         if question.standing != "waiting" or self.killed(call.run, "sign"):
@@ -389,11 +412,10 @@ class Machine(RuleBasedStateMachine):
         if self.on_reject == "stop":
             self.stop(call.run, "approval_rejected")
 
-    @rule(
-        scope=st.sampled_from([{}, {"tenant": TENANT}, {"run": "r0"}, {"tool": "pay"}, {"tool": "sign"}, {"agent": "bot"}]),
-        mode=st.sampled_from(["all", "writes", "writes"]),
-    )  # fmt: skip
-    def kill(self, scope: dict[str, str], mode: str) -> None:
+    @rule(narrow=st.sampled_from(NARROW), broad=st.sampled_from(BROAD), everything=RARELY, really=RARELY)
+    def kill(self, narrow: dict[str, str], broad: dict[str, str], everything: bool, really: bool) -> None:
+        scope = broad if everything or really else narrow
+        mode = "all" if really else "writes"
         self.gw.control.kill(**scope, mode=mode, reason="drill", by="ann")
         self.switches[tuple(scope.items())] = mode
         self.ever_killed = True
