@@ -49,7 +49,8 @@ def open(  # noqa: A001  reads as interlock.open()
 
     `source`: path of an interlock.yaml, the same as a dict, or a `Config`. The other arguments replace what the config
     would choose, for tests and for hosts that have their own; a `store` comes with its `board`. `upstreams=False` starts
-    no MCP servers. Raises ConfigError, LedgerUnavailable; ToolError where an upstream cannot be reached.
+    no MCP servers. Raises ConfigError, LedgerUnavailable; ToolError where an MCP server cannot be started. One behind a
+    `url:` that cannot be reached is tried again, and its tools are denied until then.
     """
     config = load(source)
     if (store is None) != (board is None):
@@ -162,12 +163,15 @@ def _connect(gateway: Gateway) -> None:
     for settings in gateway.config.upstreams.values():
         upstream = McpUpstream(settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe)
         gateway.closing.append(upstream.close)
-        opened.append((settings.name, upstream.start()))
+        opened.append((settings, upstream.start()))
     troubles = []
-    for name, listed in opened:
+    for settings, listed in opened:
         try:
             listed.result()
         except ToolError as error:
-            troubles.append(f"upstream {name}: {error}")
+            if settings.command:  # ours to start: a mistake in the config
+                troubles.append(f"upstream {settings.name}: {error}")
+            else:  # somebody else's to run: it is tried again, and its tools are there once it is
+                gateway.telemetry.trouble(f"upstream {settings.name} cannot be reached yet; its tools are missing", error)
     if troubles:
         raise ToolError("; ".join(troubles))

@@ -273,6 +273,3 @@ def _base64(raw: bytes) -> Iterator[tuple[str, str]]:
 
 
 _LETTER = "[A-Za-z0-9+/_-]?"
-
-PROCESS = Redactor()
-"""What this process has lent. Logs and traces have no gateway to ask."""
