@@ -19,8 +19,10 @@ from interlock.core.call import Effect, Tool
 from interlock.errors import NotDone, ToolError
 from interlock.loops import LoopThread
 from interlock.ports import CallInfo, Invocation
-from interlock.tools import mcp as upstreams
-from interlock.tools.mcp import McpTool, McpUpstream, ReplyLost, State, UpstreamError, clean, scrub, tightened
+from interlock.tools.mcp import SHARED, McpTool, McpUpstream, ReplyLost, State, UpstreamError, transport
+from interlock.tools.mcp import upstream as upstreams
+from interlock.tools.mcp.text import clean, scrub
+from interlock.tools.mcp.tool import tightened
 
 SERVER = Path(__file__).with_name("mcp_fixture_server.py")
 LIMIT = 60.0  #: seconds until a test gives up; nothing here depends on how fast things are
@@ -347,7 +349,7 @@ def test_a_server_that_dies_in_a_call_loses_the_reply_and_is_started_again(world
         call(tools["die"])
     assert call(tools["echo"], text="again") == "again"
     assert len(events(world.folder, "start")) == 2
-    assert upstream.health()[upstreams.SHARED].state is State.READY
+    assert upstream.health()[SHARED].state is State.READY
 
 
 # --- the child ---
@@ -394,7 +396,7 @@ def test_a_command_that_does_not_exist_is_said_so_and_calls_are_not_done(world: 
     upstream = world.open(Settings(command=("no-such-program-here",)), wait_seconds=0.05)
     with pytest.raises(ToolError, match=r"upstream up is down: .*no-such-program-here"):
         upstream.start().result(LIMIT)
-    assert upstream.health()[upstreams.SHARED].state is State.DOWN
+    assert upstream.health()[SHARED].state is State.DOWN
 
 
 def test_a_server_that_ends_at_once_is_named_with_its_exit_code(world: World) -> None:
@@ -414,7 +416,7 @@ def test_a_server_of_the_older_protocol_works_and_what_it_prints_between_is_pass
 
 
 def test_a_line_without_end_is_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstreams, "MAX_REPLY", 1_000_000)
+    monkeypatch.setattr(transport, "MAX_REPLY", 1_000_000)
     upstream = world.stdio("old")
     with pytest.raises(ReplyLost):
         call(tools_of(upstream)["endless"])
@@ -464,7 +466,7 @@ def test_no_call_goes_out_while_the_definitions_cannot_be_handed_over(world: Wor
     with pytest.raises(ToolError, match="the ledger is gone"):
         upstream.start().result(LIMIT)
     working.set()
-    until(lambda: upstream.health()[upstreams.SHARED].state is State.READY)
+    until(lambda: upstream.health()[SHARED].state is State.READY)
 
 
 # --- over HTTP ---
@@ -478,7 +480,7 @@ def test_over_http_a_call_returns_and_a_lost_server_is_found_again(world: World,
     assert call(tools["add"], a=1, b=1) == {"sum": 2}
     server.kill()
     server.wait()
-    until(lambda: upstream.health()[upstreams.SHARED].state is State.DOWN)
+    until(lambda: upstream.health()[SHARED].state is State.DOWN)
     (world.folder / "echo").write_text("changed while away")
     world.serve(port)
     assert call(tools["add"], a=1, b=1) == {"sum": 2}
@@ -599,7 +601,7 @@ def test_an_upstream_that_is_not_there_fails_fast_and_is_found_when_it_comes(wor
     with pytest.raises(ToolError, match="cannot be reached"):
         upstream.start().result(LIMIT)
     world.serve(port)
-    until(lambda: upstream.health()[upstreams.SHARED].state is State.READY)
+    until(lambda: upstream.health()[SHARED].state is State.READY)
 
 
 def test_nothing_is_sent_after_closing(world: World) -> None:

@@ -1,6 +1,6 @@
 """A tool's JSON Schema, compiled once, and what is wrong with arguments, in words that a model can act on.
 
-Not the schema's author (`tools/python.py` reads type hints, `tools/mcp.py` takes what a server says), and no coercion.
+Not the schema's author (`tools/python.py` reads type hints, `tools/mcp/` takes what a server says), and no coercion.
 Law: structure, NaN, depth and size are looked at before the schema; nothing is ever fetched; a schema that cannot be
 compiled is refused when the tool is registered, never when it is called.
 
