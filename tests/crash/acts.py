@@ -42,7 +42,7 @@ class Act(Struct, frozen=True):
     check: Callable[[Gateway], object]
 
 
-def nothing(gateway: Gateway) -> None:  # noqa: ARG001
+def nothing(gateway: Gateway) -> None:
     """No more."""
 
 
@@ -71,6 +71,11 @@ def performed_once(gateway: Gateway) -> None:
     (approval,) = gateway.control.approvals(TENANT, waiting=False)
     assert approval.standing == "consumed"
     assert len(entries(gateway, Kind.APPROVED)) == 1
+
+
+def approved_and_performed_once(gateway: Gateway) -> None:
+    approve(gateway)
+    performed_once(gateway)
 
 
 def refused_for_good(gateway: Gateway) -> None:
@@ -178,7 +183,7 @@ ACTS: dict[str, Act] = {
     "upsert": Act(the_run, lambda gateway: call(gateway, "upsert"), nothing),
     "look": Act(the_run, lambda gateway: call(gateway, "look"), nothing),
     "consume": Act(ask_and_approve, lambda gateway: call(gateway, "sign"), nothing),
-    "ask": Act(the_run, lambda gateway: call(gateway, "sign"), lambda gateway: (approve(gateway), performed_once(gateway))),
+    "ask": Act(the_run, lambda gateway: call(gateway, "sign"), approved_and_performed_once),
     "deny": Act(the_run, deny, the_run),
     "approve": Act(lambda gateway: call(gateway, "sign"), approve, performed_once),
     "reject": Act(lambda gateway: call(gateway, "sign"), reject, refused_for_good),

@@ -89,7 +89,7 @@ def afterwards(world: World, tool: str) -> Outcome:
 
 @pytest.mark.parametrize(
     ("act", "point"),
-    [*(("pay", point) for point in ON_THE_ROAD), *(("consume", point) for point in (*IN_A_TRANSACTION, "effect after"))],
+    [("pay", point) for point in ON_THE_ROAD] + [("consume", point) for point in (*IN_A_TRANSACTION, "effect after")],
 )
 def test_a_write_whose_process_died_is_never_performed_again(world: World, act: str, point: str) -> None:
     tool = "pay" if act == "pay" else "sign"

@@ -47,7 +47,7 @@ def test_whatever_was_killed_nothing_happens_twice_and_the_books_are_right(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue("postgres_url") if kind == "postgres" else ""
-    budgets = {"max_steps": 9, "max_tool_calls": 10_000, "max_seconds": 100_000, "tool_calls_per_month": QUOTA, "max_repeats": 10_000}
+    budgets = {"max_tool_calls": 10_000, "max_seconds": 100_000, "tool_calls_per_month": QUOTA, "max_repeats": 10_000}
     world = World(kind=kind, place=str(tmp_path), url=url, said={"budgets": {**budgets, "max_denials": 100_000}})
     chance = random.Random(SEED)
     for round_ in range(ROUNDS):
@@ -72,7 +72,7 @@ def test_whatever_was_killed_nothing_happens_twice_and_the_books_are_right(
 
 
 def wait_for_effects(world: World, number: int) -> None:
-    """Until so much has happened, so that a slow machine is killed at work too; or the quota lets nothing more happen."""
+    """Until so much has happened, so that a slow machine is killed at work too; or the quota lets no more happen."""
     until = time.monotonic() + 2.0
     while len(world.effects.lines()) < number and time.monotonic() < until:
         time.sleep(0.005)

@@ -80,7 +80,8 @@ class Effects:
     def lines(self) -> list[Line]:
         """What has happened."""
         path = Path(self._path)
-        return [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        return [msgspec.json.decode(line, type=Line) for line in lines]
 
 
 class World(Struct, kw_only=True):
@@ -104,8 +105,12 @@ class World(Struct, kw_only=True):
             "ledger": ledger,
             "lease": "1s",
             "budgets": {
-                "max_steps": 1000, "max_tool_calls": 10_000, "max_seconds": 100_000, "max_denials": 1000, "max_repeats": 1000,
-            },  # fmt: skip
+                "max_steps": 1000,
+                "max_tool_calls": 10_000,
+                "max_seconds": 100_000,
+                "max_denials": 1000,
+                "max_repeats": 1000,
+            },
             "policy": {"allow": ["*"], "rules": [{"id": "people", "tools": ["sign"], "then": "ask"}]},
             "audit": {"key": f"{self.place}/audit.key", "checkpoints": f"{self.place}/checkpoints"},
             "credentials": {"safe": "env:NOWHERE"},
@@ -142,7 +147,7 @@ def register(gateway: Gateway, effects: Effects) -> None:
     to approve, and one that takes its time."""
 
     @gateway.tool("pay", effect="write", credential="safe", dedupe="off", cost={"usd": 0.01})
-    def pay(n: int, info: CallInfo, credential: Credential) -> dict[str, int]:  # noqa: ARG001
+    def pay(n: int, info: CallInfo, credential: Credential) -> dict[str, int]:
         return {"n": n, "attempt": effects.happen("pay", info)}
 
     @gateway.tool("upsert", effect="write", dedupe="off", idempotent=True)
@@ -170,7 +175,8 @@ WRITES = ("pay", "sign", "sleepy")  #: not to be repeated, whatever happens
 
 def records(gateway: Gateway) -> list[Record]:
     """All calls of the tenant."""
-    return [each for run in gateway.store.runs(TENANT, limit=1000) for each in gateway.store.calls_of(TENANT, run.run_id)]
+    runs = gateway.store.runs(TENANT, limit=1000)
+    return [each for run in runs for each in gateway.store.calls_of(TENANT, run.run_id)]
 
 
 def entries(gateway: Gateway, *kinds: Kind) -> list[Entry]:

@@ -168,7 +168,7 @@ def test_a_lock_that_stays_after_the_effect_leaves_it_unknown(sqlite_world: Worl
             locks.append(Lock(sqlite_world))
             return "nobody hears of it"
 
-        with pytest.raises(LedgerUnavailable, match="slow ended with succeed, but that could not be written.*locked"):
+        with pytest.raises(LedgerUnavailable, match=r"slow ended with succeed, but that could not be written.*locked"):
             run.call("slow", {}, call_id="c1")
         locks[0].release()
         assert isinstance(gateway.clock, ShiftedClock)
@@ -229,16 +229,20 @@ def test_a_ledger_that_may_not_grow_says_that_the_disk_is_full(sqlite_world: Wor
         writer: sqlite3.Connection = gateway.store._writer  # the only way to fill a disk that is not there
         pages = writer.execute("PRAGMA page_count").fetchone()[0]
         writer.execute(f"PRAGMA max_page_count = {pages}")
-        done = 0
-        with pytest.raises(LedgerUnavailable, match="full.*free some space; what was committed is safe"):
-            while done < 1000:
-                assert run.call("look", {"n": done}, call_id=f"c{done}").kind == "done"
-                done += 1
+        done: list[str] = []
+
+        def look_on() -> None:
+            while len(done) < 1000:
+                done.append(run.call("look", {"n": len(done)}, call_id=f"c{len(done)}").kind)
+
+        with pytest.raises(LedgerUnavailable, match=r"full.*free some space; what was committed is safe"):
+            look_on()
+        assert set(done) == {"done"}
         writer.execute(f"PRAGMA max_page_count = {pages * 1000}")
         assert run.call("pay", {"n": 1}, call_id="p1").kind == "done"
         assert isinstance(gateway.clock, ShiftedClock)
         gateway.clock.shift += AFTER_THE_LEASE
-        assert run.call("look", {"n": done}, call_id=f"c{done}").kind == "done"
+        assert run.call("look", {"n": len(done)}, call_id=f"c{len(done)}").kind == "done"
         settle_everything(gateway, sqlite_world.effects)
 
 
@@ -288,7 +292,7 @@ def test_a_ledger_that_was_deleted_performs_nothing(sqlite_world: World, files: 
         run = gateway.run(**WHO, run_id="r")
         for file in Path(sqlite_world.place).glob(files):
             file.unlink()
-        with pytest.raises(LedgerUnavailable, match="deleted or replaced.*open the gateway again"):
+        with pytest.raises(LedgerUnavailable, match=r"deleted or replaced.*open the gateway again"):
             run.call("pay", {"n": 1}, call_id="c1")
         assert sqlite_world.effects.lines() == []
 
@@ -321,13 +325,15 @@ def test_a_damaged_ledger_gives_ledger_unavailable_and_no_other_error(sqlite_wor
     body[page : page + 4096] = bytes([seed * 37 % 256]) * 4096
     path.write_bytes(body)
     happened = len(sqlite_world.effects.lines())
+    trouble = ""
     try:
         with sqlite_world.open() as gateway:
             run = gateway.run(**WHO, run_id="r")
             for number in range(30, 33):
                 assert run.call("pay", {"n": number}, call_id=f"c{number}").kind == "done"
     except LedgerUnavailable as error:
-        assert "backup" in str(error) or "could not be written" in str(error), error
+        trouble = str(error)
+    assert not trouble or "backup" in trouble or "could not be written" in trouble
     assert len(sqlite_world.effects.lines()) <= happened + 3
 
 
@@ -352,9 +358,8 @@ def test_connections_that_are_cut_cost_no_effect_and_no_outcome(postgres_url: st
             cut_off(postgres_url)
             try:
                 kinds.append(run.call("pay", {"n": number}, call_id=f"c{number}").kind)
-            except LedgerUnavailable as error:
+            except LedgerUnavailable:
                 kinds.append("unavailable")
-                assert "in 'pay'" not in str(error)
         assert set(kinds) <= {"done", "unavailable"}
         assert kinds.count("done") == len(world.effects.lines())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from interlock import Gateway
 from interlock.assemble import SystemClock
 from interlock.core.audit import Kind
 from interlock.core.call import MICROS
+from tests.crash.points import Points
 from tests.crash.processes import PATIENCE, server
 from tests.crash.world import TENANT, WHO, World, entries, examine, records, settle_everything
 
@@ -137,7 +139,7 @@ def test_an_approval_is_used_up_by_one_of_four_processes(world: World) -> None:
 def answer(gateway: Gateway, number: int, approval_id: str) -> str:
     try:
         gateway.control.approve(approval_id, by=f"person {number}")
-    except Exception as error:  # noqa: BLE001  told to the parent
+    except Exception as error:  # told to the parent
         return type(error).__name__
     return "approved"
 
@@ -180,6 +182,30 @@ def test_no_process_begins_an_effect_after_kill_has_returned(world: World) -> No
         assert {gateway.run(**WHO, run_id=f"r{number}").stop_reason for number in range(PROCESSES)} == {"killed"}
         late = [entry for entry in entries(gateway, Kind.DECIDED) if entry.verdict == "allow" and entry.at > returned]
         assert late == []
+
+
+@pytest.mark.parametrize("how", ["on the caller's thread", "on a thread of its own", "awaited"])
+@pytest.mark.parametrize("point", ["transaction 1 after", "lend after", "look before"])
+def test_a_kill_between_admission_and_effect_leaves_it_not_performed(world: World, point: str, how: str) -> None:
+    world.said = {"tools": {"pay": {"timeout": "20s"}}} if how == "on a thread of its own" else {}
+    killed: list[object] = []
+
+    def kill() -> None:
+        if not killed:
+            killed.append(other.control.kill(tenant=TENANT, reason="drill", by="ann"))
+
+    points = Points(kill)
+    with world.open() as other, world.open(points=points) as gateway:
+        run = gateway.run(**WHO, run_id="r")
+        points.arm(point)
+        if how == "awaited":
+            out = asyncio.run(run.acall("pay", {"n": 1}, call_id="c1"))
+        else:
+            out = run.call("pay", {"n": 1}, call_id="c1")
+        assert (out.kind, len(killed)) == ("stopped", 1)
+        assert world.effects.lines() == []
+        settle_everything(gateway, world.effects)
+        assert run.report().tool_calls.used == 0
 
 
 def wait_for_effects_of_all(world: World) -> None:

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import interlock
 from interlock import CallInfo, Gateway, KeyReused, NotDone, Refused, Run, RunStopped
@@ -33,7 +40,7 @@ BROAD: list[dict[str, str]] = [{}, {"tenant": TENANT}, {"run": "r0"}, {"agent": 
 DEDUPED = ("mail", "sign", "fail", "lost")
 CALLS_OF_A_RUN, STEPS_OF_A_RUN, CALLS_OF_A_MONTH = 8, 6, 18
 LEASE, EXPIRES = 12.0, 3600.0  #: seconds; the lease with its margin
-CRASHES = {"transaction 1 inside": "", "transaction 1 after": "leased", "effect after": "leased", "transaction 2 after": "done"}
+CRASHES = ("transaction 1 inside", "transaction 1 after", "effect after", "transaction 2 after")
 CONFIG = {
     "lease": "10s",
     "budgets": {
@@ -42,7 +49,8 @@ CONFIG = {
     },
     "policy": {"allow": ["*"], "rules": [{"id": "people", "tools": ["sign"], "then": "ask"}]},
 }  # fmt: skip
-POINT = st.sampled_from([""] * 8 + list(CRASHES))
+OPEN = ("denied", "lapsed", "waiting", "approved")
+POINT = st.sampled_from([""] * 8 + [*CRASHES])
 RARELY = st.integers(0, 15).map(lambda number: number == 11)
 PERFORMED = {"pay": "done", "mail": "done", "look": "done", "sign": "done", "fail": "failed", "lost": "unknown"}
 SHOWN = {"done": "done", "failed": "failed", "unknown": "unknown", "rejected": "denied"}
@@ -168,7 +176,9 @@ class Machine(RuleBasedStateMachine):
         found = ""
         for scope, mode in self.switches.items():
             named = dict(scope)
-            if named.get("run", run) != run or named.get("tool", tool) != tool or (mode == "writes" and tool in ("look", None)):
+            if named.get("run", run) != run or named.get("tool", tool) != tool:
+                continue
+            if mode == "writes" and tool in ("look", None):
                 continue
             if mode == "all" and "tool" not in named:
                 return "stopped"
@@ -258,7 +268,8 @@ class Machine(RuleBasedStateMachine):
             question = self.questions.get(asked.approval) if asked is not None else None
             if question is None or question.standing != "approved":
                 kept = self.keep(call, known, "waiting")
-                kept.approval = asked.approval if question is not None and question.standing == "waiting" and asked else ""
+                shared = asked is not None and question is not None and question.standing == "waiting"
+                kept.approval = asked.approval if asked is not None and shared else ""
                 return "pending", False
             question.standing = "consumed"
             call.approval = asked.approval if asked else ""
@@ -298,6 +309,19 @@ class Machine(RuleBasedStateMachine):
         call = self.calls[data.draw(st.sampled_from(sorted(self.calls)))]
         self.call(call.run, key or call.key, call.tool, call.n, False, point)
 
+    @precondition(lambda self: any(call.state in OPEN for call in self.calls.values()))
+    @rule(data=st.data(), point=POINT)
+    def go_on(self, data: st.DataObject, point: str) -> None:
+        """What is not at its end goes on; under the key of a refused call comes another wish."""
+        places = [place for place, call in sorted(self.calls.items()) if call.state in OPEN]
+        call = self.calls[data.draw(st.sampled_from(places))]
+        n = 1 - call.n if call.state == "denied" else call.n
+        self.call(call.run, call.key, call.tool, n, False, point)
+
+    @rule(run=st.sampled_from(RUNS), key=st.sampled_from(KEYS), point=st.sampled_from(CRASHES[1:3]))
+    def die_reading(self, run: str, key: str, point: str) -> None:
+        self.call(run, key, "look", 0, False, point)
+
     def call(self, run: str, key: str, tool: str, n: int, bad: bool, point: str) -> None:
         """One call, predicted; a crash on its road, where there is a point."""
         call, known = Call(run, key, tool, n, self.now), self.calls.get((run, key))
@@ -314,7 +338,8 @@ class Machine(RuleBasedStateMachine):
         if not kind.startswith("perform"):
             out = self.runs[run].call(tool, args, call_id=key)
             replayed_too = kind == "stopped" or out.replayed == replayed  # a stop is a stop
-            assert out.kind == kind and replayed_too, (kind, replayed, out)
+            assert out.kind == kind, (kind, replayed, out)
+            assert replayed_too, (kind, replayed, out)
             if kind == "pending":
                 kept = self.calls[run, key]
                 assert out.approval_id
