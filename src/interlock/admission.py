@@ -119,7 +119,7 @@ class _Weighed(Struct, frozen=True, kw_only=True):
         return Record(
             call=call, fingerprint=self.wish.fingerprint, state=move(State.NEW, event), decision=self.decision,
             asked_at=self.facts.now, tenant_wide=_tenant_wide(self.wish.tool), **changes,
-        )  # fmt: skip
+        )
 
 
 class Admission:
@@ -182,7 +182,7 @@ class Admission:
             approval=approval, digest=bound, switches=tx.once(self._board.active),
             cost=NOTHING if held else Amounts(tool_calls=1, usd=price), lines=_lines(tx, run, accounts),
             provenance=self._provenance(tx, performed, run) if self._config.policy.reads_provenance else {},
-        )  # fmt: skip
+        )
         return _Weighed(wish=wish, call=performed, facts=facts, decision=decide(performed, facts))
 
     def _accounts(self, call: ToolCall) -> Accounts:
@@ -254,7 +254,7 @@ class Admission:
             edited=weighed.call.args if weighed.call is not weighed.wish.call else None,
             writes=tool.effect.writes, trusted=tool.trusted,
             approval_id=facts.approval.approval_id if facts.approval else None,
-        )  # fmt: skip
+        )
         self._write(tx, weighed, record)
         if run is not tx.get(RunKey(run.tenant, run.run_id)):
             tx.put(RunKey(run.tenant, run.run_id), run)
@@ -327,7 +327,7 @@ class Admission:
                 args=self._shown(weighed), args_digest=_digest_of(weighed),
                 schema_digest=wish.tool.schema_digest if wish.tool else "",
                 approval_id=(record.approval_id or "") if record else "", attempt=record.attempts if record else 0,
-            )  # fmt: skip
+            )
         )
 
     def _shown(self, weighed: _Weighed) -> Raw:
@@ -356,14 +356,14 @@ class Admission:
             arguments=self._redactor.redact(call.args), effect=tool.effect, risk=tool.risk, description=tool.description,
             suspicious=provenance.suspicious(origins), request=self._redactor.redact_text(facts.run.request),
             cost_usd=facts.cost.usd,
-        )  # fmt: skip
+        )
         asked_by = tuple(name for name in (call.agent, facts.run.requested_by) if name)
         return Approval(
             approval_id=f"ap_{secrets.token_hex(8)}", tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id,
             call_id=call.call_id, key=call.key, tool=call.tool, digest=facts.digest,
             policy_version=facts.policy.version, card=card, asked_at=facts.now, expires_at=facts.now + settings.expires,
             quorum=settings.quorum, requested_by=asked_by,
-        )  # fmt: skip
+        )
 
 
 def clipped(value: Any) -> Any:

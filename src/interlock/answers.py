@@ -47,7 +47,7 @@ def recorded(record: Record, run: Run, call_id: str, *, replayed: bool, decision
         return Done(
             call_id=call_id, decision=decision, text=text_for_model(value), value=value, replayed=replayed,
             approval_id=record.approval_id,
-        )  # fmt: skip
+        )
     if record.state is State.FAILED:
         text = f"FAILED: {tool} did not do it: {record.error}. You may try again if that can help."
         return Failed(call_id=call_id, decision=decision, text=text, replayed=replayed, approval_id=record.approval_id)

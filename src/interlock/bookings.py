@@ -52,7 +52,7 @@ def entry_of(record: Record, kind: Kind, now: int, **told: object) -> Entry:
         tenant=call.tenant, at=now, kind=kind, run_id=call.run_id, step_id=call.step_id, call_id=call.call_id, key=call.key,
         agent=call.agent, env=call.env, runtime=call.runtime, tool=call.tool, attempt=record.attempts,
         approval_id=record.approval_id or "", **told,  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
 
 
 def stop(tx: Tx, run: Run, reason: StopReason, detail: str, now: int, by: str = "") -> Run:
@@ -70,7 +70,7 @@ def stop(tx: Tx, run: Run, reason: StopReason, detail: str, now: int, by: str = 
         Entry(
             tenant=run.tenant, at=now, kind=Kind.RUN_STOPPED, run_id=run.run_id, agent=run.agent, env=run.env,
             runtime=run.runtime, outcome=reason, note=detail, by=by,
-        )  # fmt: skip
+        )
     )
     return stopped
 
@@ -111,7 +111,7 @@ def is_over(approval: Approval, board: SwitchBoard, now: int) -> bool:
     frozen = frozen_time(
         board.history(), since=since, now=now, tenant=approval.tenant, agent=approval.agent,
         run=approval.run_id, tool=approval.tool,
-    )  # fmt: skip
+    )
     return approval.expired(now, frozen)
 
 

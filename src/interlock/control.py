@@ -23,7 +23,6 @@ from interlock.core.budget import NOTHING, UNITS, Account, AccountKey, Amounts, 
 from interlock.core.call import MICROS, Effect, fingerprint
 from interlock.core.canonical import canonical, digest
 from interlock.core.decide import killed_by
-from interlock.core.names import problem_of_name
 from interlock.core.lifecycle import Event, State, move
 from interlock.core.names import problem_of_name
 from interlock.core.record import NO_RESULT, Record
@@ -97,7 +96,7 @@ class Control:
     def _answer(
         self, approval_id: str, by: str, note: str, tenant: str | None, kind: Kind,
         answer: Callable[[Tx, Approval, int], Approval],
-    ) -> Approval:  # fmt: skip
+    ) -> Approval:
         note = self._gateway.redactor.redact_text(note)
         found = self._gateway.store.find_approval(approval_id)
         if found is None or (tenant is not None and found.tenant != tenant):
@@ -121,7 +120,7 @@ class Control:
                     by=by, note=note, policy_version=approval.policy_version, outcome=answered.standing,
                     args=Raw(canonical(clipped(answered.edited))) if answered.edited is not None else Raw(b"{}"),
                     detail={"digest": answered.digest, "asked_digest": answered.asked_digest or approval.digest},
-                )  # fmt: skip
+                )
             )
             return answered
 
@@ -145,7 +144,7 @@ class Control:
         reason = killed_by(
             switches, tenant=approval.tenant, agent=approval.agent, run=approval.run_id, tool=approval.tool,
             effect=Effect(approval.card.effect),
-        )  # fmt: skip
+        )
         if reason is not None:
             raise Refused(f"approval {approval.approval_id} is frozen: {reason.text}; release it first")
 
@@ -268,13 +267,13 @@ class Control:
                 record, state=move(record.state, event), settled_at=now, hold=None,
                 error="" if happened else f"{by} has looked: it did not happen{f' ({note})' if note else ''}",
                 result=Raw(result) if happened else NO_RESULT,
-            )  # fmt: skip
+            )
             tx.put(key, ended)
             tx.append(
                 bookings.entry_of(
                     ended, Kind.RECONCILED, now, outcome=ended.state, by=by, note=note, usd=spent.usd,
                     result_digest=digest(result) if happened else "",
-                )  # fmt: skip
+                )
             )
             return ended
 
@@ -283,7 +282,7 @@ class Control:
     def top_up(
         self, *, tenant: str, by: str, note: str = "", run_id: str = "", agent: str = "", tool: str = "", window: str = "run",
         steps: int = 0, tool_calls: int = 0, usd: float = 0.0, tokens: int = 0,
-    ) -> Account:  # fmt: skip
+    ) -> Account:
         """Raise the limits of a run, or of the window that runs now for an agent, a tool or the tenant.
 
         A run that has stopped stays stopped. Raises Refused for amounts that are not positive.

@@ -147,7 +147,7 @@ class Gateway:
         return open_run(
             self, agent=agent, tenant=tenant, env=env, request=request, run_id=run_id, budgets=budgets or {},
             labels=labels or {}, runtime=runtime, requested_by=requested_by,
-        )  # fmt: skip
+        )
 
     # --- the road ----------------------------------------------------------------------------------------------------
 

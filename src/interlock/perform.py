@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
-
 from interlock.admission import MARGIN, Ticket
 from interlock.core.call import MICROS, Tool
 from interlock.core.canonical import snapshot
@@ -195,7 +193,7 @@ class Stage:
             if thread is None and not flight.begun:
                 return self._trouble(flight, NotBegun(flight.killed or Reason("in_time", Verdict.DENY, why))), cancelled
             return self._trouble(flight, Lost(why) if ours or flight.killed else error), cancelled
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001  whatever a tool raises is told, not passed on
             return self._trouble(flight, error), cancelled
 
     def close(self) -> None:
@@ -210,7 +208,7 @@ class Stage:
         info = CallInfo(
             tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id, step_id=call.step_id, call_id=call.call_id,
             key=call.key, deadline=ticket.deadline, attempt=ticket.record.attempts, report_cost=flight.report_cost,
-        )  # fmt: skip
+        )
         credential = None
         if flight.tool.credential:
             credential = self._lent(flight.tool.credential, tenant=call.tenant, env=call.env)
@@ -223,14 +221,14 @@ class Stage:
             return self._vault.lend(name, tenant=tenant, env=env)
         except CredentialError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             raise CredentialError(f"the vault could not lend {name!r}: {type(error).__name__}") from error
 
     def _last_look(self, flight: Flight) -> None:
         """The second look at the kill switches, and at the lease. What is caught here was not performed."""
         try:
             switches = self._board.active()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             text = f"the kill switches could not be read ({error}), so it was not begun"
             raise NotBegun(Reason("last_look", Verdict.DENY, text)) from error
         if switches:

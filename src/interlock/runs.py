@@ -20,7 +20,7 @@ from interlock import bookings
 from interlock.core import run as core
 from interlock.core.approval import Standing
 from interlock.core.audit import Entry, Kind
-from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Limits, Line, Window
+from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Limits, Line
 from interlock.core.call import MICROS, ToolCall
 from interlock.core.decide import Facts, decide_step
 from interlock.core.names import problem_of_name
@@ -122,7 +122,7 @@ class Run:
         return ToolCall(
             tenant=self.tenant, agent=self._agent, env=self._env, run_id=self.run_id, tool=tool, args=args, call_id=call_id,
             key=key or call_id, runtime=self._runtime, step_id=self._step_id,
-        )  # fmt: skip
+        )
 
     # --- the model plane ---------------------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class Run:
         facts = Facts(
             now=now, policy=self._gateway.config.policy, run=run, tool=None, switches=tx.once(self._gateway.board.active), cost=cost,
             lines=lines,
-        )  # fmt: skip
+        )
         decision = decide_step(facts)
         if decision.verdict is Verdict.STOP:
             reason = run.stop_reason or decision.stop or _STOP_OF_WINDOW.get(_short(lines, cost), StopReason.MAX_USD)
@@ -194,7 +194,7 @@ class Run:
         ended = replace(
             step, ended_at=now, usd=usd, input_tokens=usage.input_tokens if usage else 0,
             output_tokens=usage.output_tokens if usage else 0,
-        )  # fmt: skip
+        )
         tx.put(key, ended)
         run = replace(run, open_steps=tuple(each for each in run.open_steps if each != step.step_id)).idle(now)
         tx.put(self._key, run)
@@ -314,7 +314,7 @@ class Run:
 def open_run(
     gateway: Gateway, *, agent: str, tenant: str, env: str, request: str, run_id: str | None, budgets: Mapping[str, Any],
     labels: Mapping[str, str], runtime: str, requested_by: str,
-) -> Run:  # fmt: skip
+) -> Run:
     """Open a run, or take an existing one up again."""
     from interlock.gateway import fresh_id
 
@@ -329,7 +329,7 @@ def open_run(
         deadline=now + budget.max_seconds, max_seconds=budget.max_seconds, limits=budget.limits, max_denials=budget.max_denials,
         max_repeats=budget.max_repeats, policy_version=gateway.config.policy.version, runtime=runtime,
         request=gateway.redactor.redact_text(request), labels=gateway.redactor.redact(dict(labels)), requested_by=requested_by,
-    )  # fmt: skip
+    )
     key = RunKey(tenant, wanted.run_id)
 
     def take_up(tx: Tx) -> core.Run:
@@ -344,7 +344,7 @@ def open_run(
                 tenant=tenant, at=now, kind=Kind.RUN_OPENED, run_id=wanted.run_id, agent=agent, env=env, runtime=runtime,
                 policy_version=wanted.policy_version, by=requested_by,
                 detail={"budget": msgspec.to_builtins(wanted.limits), "max_seconds": budget.max_seconds // MICROS},
-            )  # fmt: skip
+            )
         )
         return wanted
 
@@ -371,7 +371,7 @@ def report_of(gateway: Gateway, run: core.Run) -> Report:
         seconds=Used((run.max_seconds - left) / MICROS, 0, left / MICROS, run.max_seconds / MICROS),
         usd=_used(account, run.limits, "usd", MICROS), tokens=_used(account, run.limits, "tokens"), denials=run.denials,
         calls=calls, pending=tuple(pending),
-    )  # fmt: skip
+    )
 
 
 def _used(account: Account, limits: Limits, unit: str, scale: int = 1) -> Used:
@@ -401,7 +401,7 @@ def _step_entry(run: core.Run, step: core.Step, kind: Kind, now: int) -> Entry:
     return Entry(
         tenant=run.tenant, at=now, kind=kind, run_id=run.run_id, step_id=step.step_id, agent=run.agent, env=run.env,
         runtime=run.runtime, usd=step.usd or 0, tokens=step.input_tokens + step.output_tokens, detail=detail,
-    )  # fmt: skip
+    )
 
 
 _STOP_OF_WINDOW = {

@@ -69,7 +69,7 @@ def _settle(tx: Tx, ticket: Ticket, performed: Performed, now: int) -> Outcome:
     settled = replace(
         record, state=move(record.state, performed.event), error=performed.error, settled_at=now,
         result=Raw(performed.result) if performed.result is not None else NO_RESULT,
-    )  # fmt: skip
+    )
     spent = NOTHING
     if settled.state is not State.UNKNOWN:  # what is unknown stays held
         spent = _spent(record, performed)
@@ -81,7 +81,7 @@ def _settle(tx: Tx, ticket: Ticket, performed: Performed, now: int) -> Outcome:
             settled, Kind.SETTLED, now, outcome=_OUTCOME.get(performed.event, settled.state), error=performed.error,
             usd=spent.usd, result_digest=digest(performed.result) if performed.result is not None else "",
             reasons=(performed.caught,) if performed.caught else (),
-        )  # fmt: skip
+        )
     )
     if run.asking and run.paused_at is None:
         run = run.idle(now)

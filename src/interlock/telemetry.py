@@ -46,7 +46,7 @@ class Telemetry:
                 "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": run.agent,
                 "gen_ai.conversation.id": run.run_id, **_ids(run.tenant, run.env, run.run_id, ""),
             },
-        )  # fmt: skip
+        )
         return span if span.is_recording() else None
 
     def run_stopped(self, span: Any, run: Run) -> None:
@@ -55,7 +55,7 @@ class Telemetry:
             _tell(
                 stops, "run_stopped", tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id,
                 stop_reason=run.stop_reason, detail=run.stop_detail, steps=run.steps, denials=run.denials,
-            )  # fmt: skip
+            )
         if span is not None:
             span.set_attribute("interlock.stop.reason", str(run.stop_reason))
             span.end()
@@ -88,7 +88,7 @@ class Telemetry:
                 "gen_ai.operation.name": "chat", "gen_ai.request.model": step.model,
                 "gen_ai.usage.input_tokens": step.input_tokens, "gen_ai.usage.output_tokens": step.output_tokens,
                 "interlock.cost.usd": (step.usd or 0) / MICROS, **_ids(step.tenant, "", step.run_id, step.step_id),
-            }  # fmt: skip
+            }
         )
         span.end()
 
@@ -145,7 +145,7 @@ class Told:
             rule=outcome.decision.rule, reason=outcome.decision.text, replayed=outcome.replayed,
             approval_id=outcome.approval_id, stop_reason=outcome.stop_reason,
             policy_version=outcome.decision.policy_version,
-        )  # fmt: skip
+        )
 
 
 def _tell(logger: logging.Logger, event: str, **fields: Any) -> None:
@@ -164,13 +164,13 @@ def _attributes(call: ToolCall, outcome: Outcome | None) -> dict[str, Any]:
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.tool, "gen_ai.tool.call.id": call.call_id,
         "gen_ai.tool.type": "function", "gen_ai.agent.name": call.agent,
         **_ids(call.tenant, call.env, call.run_id, call.step_id),
-    }  # fmt: skip
+    }
     if outcome is not None:
         said |= {
             "interlock.outcome": outcome.kind, "interlock.verdict": outcome.decision.verdict.word,
             "interlock.policy.rule": outcome.decision.rule, "interlock.policy.version": outcome.decision.policy_version,
             "interlock.replayed": outcome.replayed,
-        }  # fmt: skip
+        }
         if outcome.approval_id:
             said["interlock.approval.id"] = outcome.approval_id
         if outcome.stop_reason:

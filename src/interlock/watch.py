@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from interlock import bookings, pins
 from interlock.admission import MARGIN
 from interlock.core.approval import Approval, Standing
+from interlock.core.audit import SYSTEM
 from interlock.core.call import MICROS
 from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.verdict import Reason, Verdict
-from interlock.core.audit import SYSTEM
 from interlock.ports import ApprovalKey, HeadKey, PinKey, RunKey
 from interlock.settlement import renew
 from interlock.unit import Tx, Unit

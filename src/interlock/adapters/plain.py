@@ -87,7 +87,7 @@ Model = Callable[[Sequence[Message]], Turn]
 def drive(
     run: Run, model: Model, request: str = "", *, saved: str | None = None, save: Callable[[str], None] | None = None,
     model_name: str = "", max_output_tokens: int | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Let a model work on a request until it is done, is stopped, or waits for people. `saved` goes before `request`.
 
     `save` is handed the conversation after every model turn, before its calls are made; what it was handed last is what

@@ -75,10 +75,10 @@ def decide_step(facts: Facts) -> Decision:
     run = facts.run
     call = ToolCall(
         tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id, tool="", args={}, call_id="", key=""
-    )  # fmt: skip
+    )
     switched_off = killed_by(
         facts.switches, tenant=run.tenant, agent=run.agent, run=run.run_id, tool=None, effect=Effect.READ
-    )  # fmt: skip
+    )
     found = (latched(call, facts), switched_off, in_time(call, facts), affordable(call, facts))
     reasons = tuple(reason for reason in found if reason is not None)
     verdict = Verdict.STOP if reasons else Verdict.ALLOW

@@ -15,7 +15,6 @@ from interlock.core.call import ToolCall
 from interlock.core.lifecycle import State
 from interlock.core.verdict import Decision
 
-
 NO_RESULT = Raw(b"")  #: nothing is known to have been returned; `null` is something
 
 

@@ -132,7 +132,7 @@ def _left(gateway: Gateway, approval: Approval) -> tuple[str, int]:
     frozen = frozen_time(
         gateway.board.history(), since=approval.asked_at, now=now, tenant=approval.tenant, agent=approval.agent,
         run=approval.run_id, tool=approval.tool,
-    )  # fmt: skip
+    )
     left = max(0, approval.expires_at + frozen - now)
     # nobody may have been there yet to write down that its time is up
     return ("expired" if approval.standing == "waiting" and not left else str(approval.standing)), left

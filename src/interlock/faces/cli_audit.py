@@ -149,4 +149,4 @@ def _plain(result: Verification) -> dict[str, Any]:
     return {
         "tenant": result.tenant, "ok": result.ok, "entries": result.entries, "head": msgspec.to_builtins(result.head),
         "problem": problem, "checkpoints": result.checkpoints, "remarks": result.remarks,
-    }  # fmt: skip
+    }

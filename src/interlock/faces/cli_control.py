@@ -249,7 +249,7 @@ def top_up(
         account = gateway.control.top_up(
             tenant=tenant, by=by, note=note, run_id=run or "", agent=agent or "", tool=tool or "",
             window=window or ("run" if run else ""), steps=steps, tool_calls=tool_calls, usd=usd, tokens=tokens,
-        )  # fmt: skip
+        )
         gateway.noticed(tenant)
     extra = {**msgspec.structs.asdict(account.extra), "usd": account.extra.usd / 1e6}
     if in_json(as_json):

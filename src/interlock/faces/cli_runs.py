@@ -43,7 +43,7 @@ COLOURS = {
     "running": "cyan", "paused": "yellow", "completed": "green", "stopped": "red", "failed": "red",
     "allow": "green", "ask": "yellow", "deny": "red", "stop": "bold red",
     "done": "green", "unknown": "bold yellow", "waiting": "yellow", "rejected": "red", "expired": "red",
-}  # fmt: skip
+}
 
 
 class Status(StrEnum):
@@ -123,7 +123,7 @@ def show_run(run_id: AnId, tenant: OneTenant = None, config: Config = None, as_j
         document(
             {**_summary(run), "request": run.request, "labels": run.labels, "report": report,
              "timeline": [each.plain() for each in happened]}
-        )  # fmt: skip
+        )
         return
     show(_header(run, report), text(""), _budgets(report), text(""))
     show(_timeline(run, happened) if happened else text("nothing has happened in it yet", "dim"))
@@ -136,7 +136,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "opened_at": moment(run.opened_at), "stopped_at": moment(run.stopped_at), "deadline": moment(run.deadline),
         "steps": run.steps, "denials": run.denials, "requested_by": run.requested_by,
         "policy_version": run.policy_version,
-    }  # fmt: skip
+    }
 
 
 def _status(status: str, reason: str | None) -> Text:
@@ -148,7 +148,7 @@ def _header(run: Run, report: Report) -> Table:
     told = pairs()
     told.add_row("run", text(run.run_id, "bold"))
     told.add_row("of", text(f"tenant {run.tenant}, agent {run.agent}, env {run.env}"
-                            + (f", runtime {run.runtime}" if run.runtime else "")))  # fmt: skip
+                            + (f", runtime {run.runtime}" if run.runtime else "")))
     told.add_row("status", _status(run.status, run.stop_reason))
     if report.texts is not None:
         told.add_row("", text(report.texts.operator))

@@ -109,4 +109,4 @@ def _line(entry: Entry, *, kind: str, what: str, rule: str = "", text: str = "")
         at=entry.at, kind=kind, seq=entry.seq, what=what, step_id=entry.step_id, tool=entry.tool, call_id=entry.call_id,
         key=entry.key, args=msgspec.json.decode(entry.args), verdict=entry.verdict, rule=rule, outcome=entry.outcome,
         usd=entry.usd, tokens=entry.tokens, approval_id=entry.approval_id, by=entry.by, text=text,
-    )  # fmt: skip
+    )

@@ -69,7 +69,7 @@ def list_tools(connect: Connect = False, config: Config = None, as_json: Json = 
         listed.add_row(
             text(name), text(each.upstream), text(each.tool.effect), text(each.tool.risk), text(gets, _COLOURS[gets]),
             text(pinned, "dim"), changed,
-        )  # fmt: skip
+        )
     show(listed)
     if changed_ones := [name for name, each in found.items() if each.changed]:
         say(f"changed, and denied until accepted: see interlock tools show {changed_ones[0]}", "yellow")
@@ -130,7 +130,7 @@ def _listed(gateway: Gateway) -> dict[str, Listed]:
             lines=tuple(line for line in lines if line.tool == name), pin=pinned.get(name),
         )
         for name in sorted(tools)
-    }  # fmt: skip
+    }
 
 
 def _upstream(gateway: Gateway, name: str, pinned: bool) -> str:
@@ -179,4 +179,4 @@ def _plain(each: Listed) -> dict[str, Any]:
         "gets": msgspec.to_builtins(each.lines), "pinned": pin.digest if pin else None, "changed": each.changed,
         "offered": (pin.offered_digest or None) if pin else None,
         "accepted_at": moment(pin.accepted_at) if pin else None, "accepted_by": pin.accepted_by if pin else None,
-    }  # fmt: skip
+    }

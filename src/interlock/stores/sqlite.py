@@ -54,7 +54,7 @@ _DECODE: dict[type, Any] = {
     for kind, value in (
         (RunKey, Run), (StepKey, Step), (CallKey, Record), (AccountKey, Account), (ApprovalKey, Approval), (PinKey, Pin)
     )
-}  # fmt: skip
+}
 _UPSERT: dict[type, str] = {
     HeadKey: "INSERT INTO heads VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
     RunKey: "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",

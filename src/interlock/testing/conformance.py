@@ -8,7 +8,7 @@ of `SHARED_STORE_CONTRACT` where several processes may open it; for those, `open
     def test_my_store(promise): promise(functools.partial(MyStore, url))
 """
 
-# ruff: noqa: S101  assertions are what this module is made of
+
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def calls_are_found_by_fingerprint(open_store: OpenStore) -> None:
         record(key="k3", asked_at=3), record(key="k1", asked_at=5, tenant_wide=True), record(run_id="r2", asked_at=2),
         record(run_id="r2", key="k9", asked_at=4, tenant_wide=True), record(key="k4", fingerprint="f"),
         record("other", asked_at=1, tenant_wide=True),
-    ]  # fmt: skip
+    ]
 
     def look(tx: Tx) -> list[Any]:
         found = [tx.same("acme", "r1", "f1"), tx.same_in_tenant("acme", "f1", 4), tx.same_in_tenant("acme", "f1", 5)]
@@ -256,7 +256,7 @@ def approvals_are_found_by_standing_and_by_id(open_store: OpenStore) -> None:
         samples.approval(approval_id="a3", asked_at=3), samples.approval(approval_id="a1", asked_at=9),
         samples.approval(approval_id="a2", asked_at=2, standing=Standing.REJECTED),
         samples.approval("other", "b1", asked_at=4),
-    ]  # fmt: skip
+    ]
     with closing(open_store()) as store:
         for each in asked:
             store.transact([writes(each.tenant, (ApprovalKey(each.tenant, each.approval_id), each))])
@@ -268,7 +268,7 @@ def approvals_are_found_by_standing_and_by_id(open_store: OpenStore) -> None:
 
 _WHICH: list[tuple[Any, ...]] = [
     (), ("acme",), ("acme", Standing.WAITING), (None, Standing.WAITING), ("other", Standing.EXPIRED),
-]  # fmt: skip
+]
 
 
 def accounts_and_pins_are_listed(open_store: OpenStore) -> None:

@@ -27,12 +27,12 @@ HOSTILE = (
     "o'hara", 'say "hi"', "a\\b", "{a,b}", "NULL", "", " ", "%", "_", "a%", "é", "e\u0301", "İstanbul", "🧨", "a\nb",
     "';DROP TABLE runs;--", "$1", "?", ":x", "\t", "\u200b", "\ufeff", "ﬁ", "SELECT", "\x7f", "\uffff", "\U0010ffff",
     "x" * 900,
-)  # fmt: skip
+)
 BIG = 2**63 - 1
 ARGS: Mapping[str, Any] = {
     "text": "Grüße 🧨 \u0000 \" ' \\ \u2028", "big": 2**70, "low": -(2**63), "tiny": 5e-324, "half": 0.1, "none": None,
     "yes": True, "nested": {"": [[], {}, [None, 0, False, ""]]},
-}  # fmt: skip
+}
 DECISION = Decision(Verdict.ALLOW, (Reason("allowed", Verdict.ALLOW, "allowed by 'kb.*'", "kb"),), "v1")
 
 
@@ -42,7 +42,7 @@ def run(tenant: str = "acme", run_id: str = "r1", *, opened_at: int = 1, **more:
     return Run(
         tenant=tenant, run_id=run_id, agent="bot", env="prod", opened_at=opened_at, limits=Limits(tool_calls=12),
         policy_version="v1", **fields,
-    )  # fmt: skip
+    )
 
 
 def step(tenant: str = "acme", run_id: str = "r1", step_id: str = "s1") -> Step:
@@ -53,7 +53,7 @@ def step(tenant: str = "acme", run_id: str = "r1", step_id: str = "s1") -> Step:
 def record(
     tenant: str = "acme", run_id: str = "r1", key: str = "k1", *, fingerprint: str = "f1", asked_at: int = 1,
     lease_until: int | None = None, state: State = State.DONE, **more: Any,
-) -> Record:  # fmt: skip
+) -> Record:
     """A call; leased where it has a lease."""
     call = ToolCall(tenant=tenant, agent="bot", env="prod", run_id=run_id, tool="t", args=ARGS, call_id=key, key=key)
     lease = None if lease_until is None else Lease("lease", lease_until)
@@ -61,7 +61,7 @@ def record(
     return Record(
         call=call, fingerprint=fingerprint, state=State.LEASED if lease else state, decision=DECISION,
         asked_at=asked_at, lease=lease, hold=hold, result=Raw(b'{"a": [0, "", false, null]}'), **more,
-    )  # fmt: skip
+    )
 
 
 def call_key(of: Record) -> CallKey:
@@ -78,7 +78,7 @@ def approval(
         approval_id=approval_id, tenant=tenant, agent="bot", env="prod", run_id="r1", call_id="c1", key="k1", tool="t",
         digest="d", policy_version="v1", card=card, asked_at=asked_at, expires_at=BIG, quorum=2, standing=standing,
         requested_by=("mia",), answers=(Answer("ann", 2, yes=True, note="ok 'then'"),), edited={"amount": 2**65},
-    )  # fmt: skip
+    )
 
 
 def pin(tool: str = "crm.find") -> Pin:

@@ -25,7 +25,7 @@ _FLAT = frozenset({
     "type", "enum", "const", "required", "dependentRequired", "pattern", "format", "multipleOf", "uniqueItems",
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems",
     "minProperties", "maxProperties", "$schema",
-})  # fmt: skip
+})
 
 
 class _Spot(NamedTuple):

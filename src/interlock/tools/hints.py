@@ -129,7 +129,7 @@ def _as_float(value: Any) -> Any:
 
 _FAST: dict[Any, Convert | None] = {
     Any: None, str: None, bool: None, type(None): None, dict: None, list: None, int: _as_int, float: _as_float,
-}  # fmt: skip
+}
 
 
 def fast(hint: Any) -> Convert | None:
