@@ -42,13 +42,13 @@ def decision(size: Size) -> Iterator[Figure]:
         small, large, cel = (median(kept) / 1e3 for kept in taken)
         medians.append((small, large, cel))
     small, large, cel = (median(column) for column in zip(*medians, strict=True))
-    yield figure("10 rules", [each[0] for each in medians], unit="µs", at_most=5.0, stretch=1.0)
+    yield figure("a decision with 10 rules", [each[0] for each in medians], unit="µs", at_most=5.0, stretch=1.0)
     yield figure(
-        "10,000 rules over 1,000 tools / 10 rules", [each[1] / each[0] for each in medians], at_most=1.5, stretch=1.2,
-        seen={"us_10": small, "us_10000": large},
+        "a decision with 10,000 rules over 1,000 tools / with 10", [each[1] / each[0] for each in medians],
+        at_most=1.5, stretch=1.2, seen={"us_10": small, "us_10000": large},
     )  # fmt: skip
     yield figure(
-        "one CEL condition adds", [each[2] - each[0] for each in medians], unit="µs", at_most=15.0,
+        "what one CEL condition adds to it", [each[2] - each[0] for each in medians], unit="µs", at_most=15.0,
         seen={"us_with": cel, "us_without": small},
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 The large ledger is filled by governed calls: runs of 25 calls, half of them of one tenant, the others spread over 99.
 It is filled with `synchronous: off` and measured with `full`; the file lives as long as the measure.
+Both ledgers grow by the calls that are measured on them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
 import warnings
@@ -34,7 +33,6 @@ def main(*, quick: bool) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # its package tells on import that it was renamed
     from agentmesh.governance import govern
 
-    logging.disable(logging.WARNING)
     size, found, calls = Size(quick=quick), [], 0
     with scratch() as folder:
         governed = Governed(config(sqlite(folder, "off")))
@@ -47,6 +45,8 @@ def main(*, quick: bool) -> dict[str, Any]:
                 theirs += _timed(create)
                 ours += governed.serial(BLOCK)
             require(len(happened) == len(theirs), "govern() did not let every call through")
+            noted = len(create.audit_log.query(limit=10**9))
+            require(noted == len(theirs), f"govern() noted {noted} of {len(theirs)} calls")
             calls += len(ours)
             found.append((median(ours), median(theirs)))
         governed.check(calls)

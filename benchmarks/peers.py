@@ -18,8 +18,8 @@ def peers(size: Size) -> Iterator[Figure]:
     """Each in a child of its own."""
     if find_spec("dbos") is None or find_spec("agentmesh") is None:
         raise CannotRun("needs the packages of requirements-bench.lock: run it with `make bench`")
-    yield from _dbos(size)
     yield from _agt(size)
+    yield from _dbos(size)
 
 
 def _told_by(module: str, size: Size) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_the_page_takes_the_figures_between_its_marks_and_keeps_the_rest(
         assert text.startswith(f"before\n{table.BEGIN}")
         assert text.endswith(f"{table.END}\nafter\n")
         assert "old" not in text
-        assert text.count("| 10 rules |") == 1
+        assert text.count("| a decision with 10 rules |") == 1
     assert "A quick run" in text
 
 
