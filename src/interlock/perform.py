@@ -71,6 +71,12 @@ class Flight:
             if self.cancel is not None:
                 self.cancel()
 
+    def cancellable(self, cancel: Callable[[], object]) -> None:
+        """It can be cancelled from now on; at once where it was killed before that could be."""
+        self.cancel = cancel
+        if self.killed is not None:
+            cancel()
+
     def report_cost(self, usd: float) -> None:
         """What the tool says that it cost, in dollars; where its owner has not said that it tells, it is not heard."""
         reported = max(0, round(usd * MICROS))
@@ -163,7 +169,7 @@ class Stage:
             future: asyncio.Future[Any]
             if flight.performer.is_async:
                 future = asyncio.ensure_future(self._awaited(flight, invocation))
-                flight.cancel = partial(loop.call_soon_threadsafe, future.cancel)
+                flight.cancellable(partial(loop.call_soon_threadsafe, future.cancel))
             else:
                 thread = self._threaded(flight, invocation)
                 future = asyncio.wrap_future(thread)
@@ -273,7 +279,7 @@ class Stage:
 
     def _wait(self, flight: Flight, future: concurrent.futures.Future[Any], seconds: float, *, cancels: bool) -> Any:
         if cancels:
-            flight.cancel = future.cancel
+            flight.cancellable(future.cancel)
         try:
             return future.result(timeout=seconds)
         except concurrent.futures.TimeoutError:

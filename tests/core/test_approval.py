@@ -13,9 +13,21 @@ PEOPLE = ("ann", "ben", "cat")
 def question(**more) -> Approval:
     fields = {"quorum": 1, "requested_by": ("bot",), **more}
     return Approval(
-        approval_id="ap", tenant="acme", agent="bot", env="prod", run_id="r", call_id="c", key="c", tool="t", digest="d0",
-        policy_version="v", card=Card("t", "", "", {}, "write", "low"), asked_at=0, expires_at=100, **fields,
-    )  # fmt: skip
+        approval_id="ap",
+        tenant="acme",
+        agent="bot",
+        env="prod",
+        run_id="r",
+        call_id="c",
+        key="c",
+        tool="t",
+        digest="d0",
+        policy_version="v",
+        card=Card("t", "", "", {}, "write", "low"),
+        asked_at=0,
+        expires_at=100,
+        **fields,
+    )
 
 
 def yes(approval, by, edited=None):

@@ -11,7 +11,7 @@ from interlock.core.call import MICROS, Cost, Tool, price_of
 
 AMOUNTS = st.builds(Amounts, *(st.integers(0, 50) for _ in UNITS))
 LIMITS = st.builds(Limits, *(st.none() | st.integers(0, 100) for _ in UNITS))
-MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  wants them naive
 LENGTHS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -45,7 +45,9 @@ def test_what_is_left_is_what_may_be_held(limits, spent, wish):
     account = Account(spent=spent)
     left = account.left(limits)
     fits = all(
-        getattr(left, unit) is None or getattr(wish, unit) <= getattr(left, unit) for unit in UNITS if getattr(wish, unit)
+        getattr(left, unit) is None or getattr(wish, unit) <= getattr(left, unit)
+        for unit in UNITS
+        if getattr(wish, unit)
     )
     assert (account.short_of(wish, limits) is None) == fits
 
@@ -86,7 +88,9 @@ def test_a_run_has_one_window():
     assert Window.RUN.start(5 * MICROS) == 0
 
 
-@pytest.mark.parametrize(("price", "held"), [(0, 0), (1, 1_000_000), (0.1, 100_000), (1e-7, 1), (0.0000011, 2), (12.5, 12_500_000)])
+@pytest.mark.parametrize(
+    ("price", "held"), [(0, 0), (1, 1_000_000), (0.1, 100_000), (1e-7, 1), (0.0000011, 2), (12.5, 12_500_000)]
+)
 def test_a_price_in_an_argument_is_rounded_up(price, held):
     assert price_of(Tool(name="t", cost=Cost(argument="price")), {"price": price}) == held
 

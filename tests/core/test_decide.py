@@ -22,22 +22,40 @@ from interlock.core.verdict import Decision, Reason, StopReason, Verdict
 
 CALL = ToolCall(
     tenant="acme", agent="bot", env="prod", run_id="r", tool="mail.send", args={"n": 1}, call_id="c", key="c"
-)  # fmt: skip
+)
 TOOL = Tool(name="mail.send", effect=Effect.WRITE)
 RUN = Run(
-    tenant="acme", run_id="r", agent="bot", env="prod", opened_at=0, deadline=100, max_seconds=100, limits=Limits(),
-    max_denials=5, max_repeats=3, policy_version="v",
-)  # fmt: skip
+    tenant="acme",
+    run_id="r",
+    agent="bot",
+    env="prod",
+    opened_at=0,
+    deadline=100,
+    max_seconds=100,
+    limits=Limits(),
+    max_denials=5,
+    max_repeats=3,
+    policy_version="v",
+)
 ALLOW = Rule(id="allow", then=Verdict.ALLOW)
 
 
 def facts(*rules: Rule, conditions: Any = None, **more: Any) -> Facts:
-    return Facts(**{"now": 1, "policy": Policy(rules or (ALLOW,), conditions or {}, "v1"), "run": RUN, "tool": TOOL, **more})
+    return Facts(
+        **{"now": 1, "policy": Policy(rules or (ALLOW,), conditions or {}, "v1"), "run": RUN, "tool": TOOL, **more}
+    )
 
 
 def record(state: State, **more: Any) -> Record:
     return Record(
-        **{"call": CALL, "fingerprint": "f", "state": state, "decision": Decision(Verdict.ALLOW, (), "v"), "asked_at": 0, **more}
+        **{
+            "call": CALL,
+            "fingerprint": "f",
+            "state": state,
+            "decision": Decision(Verdict.ALLOW, (), "v"),
+            "asked_at": 0,
+            **more,
+        }
     )
 
 
@@ -106,13 +124,15 @@ def test_a_rule_whose_expression_errors_denies_whatever_it_would_have_said(then)
 
 def test_a_condition_that_is_false_says_nothing():
     rule = Rule(id="r", then=Verdict.DENY, when="false")
-    assert decide(CALL, facts(ALLOW, rule, conditions={"false": lambda names: False})).verdict is Verdict.ALLOW
+    assert decide(CALL, facts(ALLOW, rule, conditions={"false": lambda _: False})).verdict is Verdict.ALLOW
 
 
 def test_a_condition_does_not_read_arguments_that_are_not_what_the_schema_says():
     read = []
     rule = Rule(id="r", then=Verdict.DENY, when="x")
-    decision = decide(CALL, facts(ALLOW, rule, conditions={"x": lambda names: read.append(names)}, problem="n must be text"))
+    decision = decide(
+        CALL, facts(ALLOW, rule, conditions={"x": lambda names: read.append(names)}, problem="n must be text")
+    )
     assert (decision.verdict, read) == (Verdict.DENY, [])
 
 
@@ -134,11 +154,16 @@ KILL = Switch("s", Scope(), Mode.ALL, "ann", "x", 0)
         ({"problem": "n must be text"}, "well_formed", Verdict.DENY, None),
         ({"lines": (SHORT,), "cost": Amounts(tool_calls=1)}, "affordable", Verdict.STOP, StopReason.MAX_TOOL_CALLS),
         ({"lines": (SHORT_WINDOW,), "cost": Amounts(tool_calls=1)}, "affordable", Verdict.DENY, None),
-        ({"same": tuple(other(State.FAILED, str(n)) for n in range(3))}, "not_looping", Verdict.STOP, StopReason.LOOP_DETECTED),
+        (
+            {"same": tuple(other(State.FAILED, str(n)) for n in range(3))},
+            "not_looping",
+            Verdict.STOP,
+            StopReason.LOOP_DETECTED,
+        ),
         ({"same": (other(State.REJECTED),)}, "not_rejected_before", Verdict.DENY, None),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_each_guard_answers_its_question(more, guard, verdict, stop):
     decision = decide(CALL, facts(**more))
     assert decision.verdict is verdict
@@ -160,11 +185,18 @@ def test_what_costs_nothing_is_affordable_when_nothing_is_left():
 @pytest.mark.parametrize(
     ("state", "verdict"),
     [
-        (State.DONE, Verdict.REPLAY), (State.FAILED, Verdict.REPLAY), (State.UNKNOWN, Verdict.REPLAY),
-        (State.REJECTED, Verdict.REPLAY), (State.REPEATED, Verdict.REPLAY), (State.LEASED, Verdict.WAIT),
-        (State.DENIED, Verdict.ALLOW), (State.WAITING, Verdict.ALLOW), (State.APPROVED, Verdict.ALLOW), (State.LAPSED, Verdict.ALLOW),
+        (State.DONE, Verdict.REPLAY),
+        (State.FAILED, Verdict.REPLAY),
+        (State.UNKNOWN, Verdict.REPLAY),
+        (State.REJECTED, Verdict.REPLAY),
+        (State.REPEATED, Verdict.REPLAY),
+        (State.LEASED, Verdict.WAIT),
+        (State.DENIED, Verdict.ALLOW),
+        (State.WAITING, Verdict.ALLOW),
+        (State.APPROVED, Verdict.ALLOW),
+        (State.LAPSED, Verdict.ALLOW),
     ],
-)  # fmt: skip
+)
 def test_a_call_that_the_ledger_knows_is_answered_before_anything_is_weighed(state, verdict):
     dead = {"run": replace(RUN, stop_reason=StopReason.KILLED), "switches": (KILL,), "now": 1000}
     assert decide(CALL, facts(prior=record(state))).verdict is verdict
@@ -175,7 +207,12 @@ def test_a_call_that_the_ledger_knows_is_answered_before_anything_is_weighed(sta
 @pytest.mark.parametrize("state", State)
 def test_the_same_wish_under_another_key(state):
     verdict = decide(CALL, facts(same=(other(state),))).verdict
-    expected = {State.LEASED: Verdict.WAIT, State.DONE: Verdict.REPLAY, State.UNKNOWN: Verdict.REPLAY, State.REJECTED: Verdict.DENY}
+    expected = {
+        State.LEASED: Verdict.WAIT,
+        State.DONE: Verdict.REPLAY,
+        State.UNKNOWN: Verdict.REPLAY,
+        State.REJECTED: Verdict.DENY,
+    }
     assert verdict is expected.get(state, Verdict.ALLOW)
 
 
@@ -188,9 +225,21 @@ def test_a_tool_that_dedupes_on_our_key_is_tried_again_with_the_same_key_alone()
 # --- approvals -------------------------------------------------------------------------------------------------------
 
 APPROVED = Approval(
-    approval_id="ap", tenant="acme", agent="bot", env="prod", run_id="r", call_id="c", key="c", tool="mail.send", digest="d",
-    policy_version="v", card=Card("t", "", "", {}, "write", "low"), asked_at=0, expires_at=9, standing=Standing.APPROVED,
-)  # fmt: skip
+    approval_id="ap",
+    tenant="acme",
+    agent="bot",
+    env="prod",
+    run_id="r",
+    call_id="c",
+    key="c",
+    tool="mail.send",
+    digest="d",
+    policy_version="v",
+    card=Card("t", "", "", {}, "write", "low"),
+    asked_at=0,
+    expires_at=9,
+    standing=Standing.APPROVED,
+)
 ASKS = Rule(id="ask", then=Verdict.ASK)
 
 
@@ -201,7 +250,10 @@ def test_a_yes_answers_just_what_was_asked():
 
 @pytest.mark.parametrize("standing", [each for each in Standing if each is not Standing.APPROVED])
 def test_no_other_standing_is_a_yes(standing):
-    assert decide(CALL, facts(ALLOW, ASKS, approval=replace(APPROVED, standing=standing), digest="d")).verdict is Verdict.ASK
+    assert (
+        decide(CALL, facts(ALLOW, ASKS, approval=replace(APPROVED, standing=standing), digest="d")).verdict
+        is Verdict.ASK
+    )
 
 
 @pytest.mark.parametrize("then", [Verdict.DENY, Verdict.STOP])
@@ -216,13 +268,16 @@ def test_a_yes_lifts_no_denial(then):
 @pytest.mark.parametrize(
     ("more", "stop"),
     [
-        ({}, None), ({"now": 100}, "max_seconds"), ({"switches": (KILL,)}, "killed"),
-        ({"switches": (replace(KILL, mode=Mode.WRITES),)}, None), ({"switches": (replace(KILL, scope=Scope(tool="*")),)}, None),
+        ({}, None),
+        ({"now": 100}, "max_seconds"),
+        ({"switches": (KILL,)}, "killed"),
+        ({"switches": (replace(KILL, mode=Mode.WRITES),)}, None),
+        ({"switches": (replace(KILL, scope=Scope(tool="*")),)}, None),
         ({"lines": (replace(SHORT, limits=Limits(steps=0)),), "cost": Amounts(steps=1)}, "max_steps"),
         ({"run": replace(RUN, stop_reason=StopReason.CANCELLED)}, "cancelled"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_model_turn_is_weighed_without_any_tool(more, stop):
     decision = decide_step(facts(tool=None, **more))
     assert (decision.verdict, decision.stop) == (Verdict.ALLOW if stop is None else Verdict.STOP, stop)
@@ -232,17 +287,23 @@ def test_a_model_turn_is_weighed_without_any_tool(more, stop):
 
 
 @given(
-    st.lists(st.builds(Rule, id=st.text("ab", min_size=1), then=st.sampled_from(THEN), tools=st.sampled_from([("*",), ("mail.*",), ("x",)])), max_size=4),
+    st.lists(
+        st.builds(
+            Rule,
+            id=st.text("ab", min_size=1),
+            then=st.sampled_from(THEN),
+            tools=st.sampled_from([("*",), ("mail.*",), ("x",)]),
+        ),
+        max_size=4,
+    ),
     st.integers(0, 120),
     st.none() | st.sampled_from(State),
     st.booleans(),
-)  # fmt: skip
+)
 def test_the_same_facts_give_the_same_decision_and_never_an_exception(rules, now, state, killed):
     if state is State.NEW:
         state = None
-    told = facts(
-        *rules, now=now, prior=None if state is None else record(state), switches=(KILL,) if killed else ()
-    )
+    told = facts(*rules, now=now, prior=None if state is None else record(state), switches=(KILL,) if killed else ())
     first, second = decide(CALL, told), decide(CALL, told)
     assert first == second
     assert first.verdict in Verdict

@@ -36,7 +36,9 @@ def test_every_state_can_be_reached_and_every_event_moves_something():
 
 
 def test_only_an_admitted_call_is_performed_and_only_a_performed_one_has_an_outcome():
-    to_leased = {(state, event) for state, moves in MOVES.items() for event, after in moves.items() if after is State.LEASED}
+    to_leased = {
+        (state, event) for state, moves in MOVES.items() for event, after in moves.items() if after is State.LEASED
+    }
     assert {event for _, event in to_leased} == {Event.ALLOW}
     outcomes = {State.DONE, State.FAILED, State.UNKNOWN}
     before = {state for state, moves in MOVES.items() for after in moves.values() if after in outcomes}

@@ -9,9 +9,18 @@ from interlock.core.run import FAILURES, STOP_TEXTS, Run
 from interlock.core.verdict import StopReason
 
 RUN = Run(
-    tenant="acme", run_id="r", agent="bot", env="prod", opened_at=0, deadline=100, max_seconds=100, limits=Limits(),
-    max_denials=5, max_repeats=3, policy_version="v",
-)  # fmt: skip
+    tenant="acme",
+    run_id="r",
+    agent="bot",
+    env="prod",
+    opened_at=0,
+    deadline=100,
+    max_seconds=100,
+    limits=Limits(),
+    max_denials=5,
+    max_repeats=3,
+    policy_version="v",
+)
 
 
 def test_every_stop_reason_has_its_texts():

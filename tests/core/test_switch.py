@@ -19,12 +19,19 @@ def switch(at=0, released=None, mode=Mode.ALL, **scope) -> Switch:
 @pytest.mark.parametrize(
     ("scope", "holds"),
     [
-        ({}, True), ({"tenant": "acme"}, True), ({"tenant": "acm"}, False), ({"tool": "mail.*"}, True), ({"tool": "mail"}, False),
-        ({"tenant": "acme", "run": "r1"}, True), ({"tenant": "acme", "run": "r2"}, False), ({"tenant": "*"}, False),
-        ({"agent": "bot", "tool": "mail.send"}, True), ({"agent": "other", "tool": "mail.send"}, False),
+        ({}, True),
+        ({"tenant": "acme"}, True),
+        ({"tenant": "acm"}, False),
+        ({"tool": "mail.*"}, True),
+        ({"tool": "mail"}, False),
+        ({"tenant": "acme", "run": "r1"}, True),
+        ({"tenant": "acme", "run": "r2"}, False),
+        ({"tenant": "*"}, False),
+        ({"agent": "bot", "tool": "mail.send"}, True),
+        ({"agent": "other", "tool": "mail.send"}, False),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_scope_holds_where_all_that_it_names_is_so(scope, holds):
     assert Scope(**scope).matches(**CALL) is holds
 

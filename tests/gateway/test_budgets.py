@@ -133,9 +133,11 @@ SPANS = {"minute": 60, "hour": 3600, "day": 86400, "month": 31 * 86400}  # the c
 def test_a_window_that_is_used_up_denies_until_it_rolls_over(house, start, clock, scope, window):
     limit = {f"tool_calls_per_{window}": 2}
     where = {
-        "tenant": {"tenants": {"acme": {"budgets": limit}}}, "agent": {"agents": {"bot": {"budgets": limit}}},
-        "tool": {"tools": {"mail.*": {"budgets": limit}}}, "top": {"budgets": limit},
-    }  # fmt: skip
+        "tenant": {"tenants": {"acme": {"budgets": limit}}},
+        "agent": {"agents": {"bot": {"budgets": limit}}},
+        "tool": {"tools": {"mail.*": {"budgets": limit}}},
+        "top": {"budgets": limit},
+    }
     gw = house.open(where[scope])
     did = counted(gw)
     counted(gw, "mail.list")
@@ -164,7 +166,10 @@ def test_forty_calls_of_many_runs_at_once_never_exceed_a_window(house, start):
 
 
 def test_a_call_holds_on_all_its_accounts_or_on_none(house, start):
-    quotas = {"tenants": {"acme": {"budgets": {"usd_per_day": 1}}}, "agents": {"bot": {"budgets": {"usd_per_hour": 10}}}}
+    quotas = {
+        "tenants": {"acme": {"budgets": {"usd_per_day": 1}}},
+        "agents": {"bot": {"budgets": {"usd_per_hour": 10}}},
+    }
     gw = house.open(quotas)
     counted(gw, cost={"usd": 0.6})
     run = start(gw, budgets={"max_usd": 100})
@@ -185,7 +190,9 @@ def test_what_was_held_in_a_window_is_settled_in_that_window(house, start, clock
 
     run = start(gw)
     run.call("mail.send", {})
-    accounts = {(key.window, key.start): account for key, account in gw.store.accounts("acme") if key.window == "minute"}
+    accounts = {
+        (key.window, key.start): account for key, account in gw.store.accounts("acme") if key.window == "minute"
+    }
     assert [account.spent.usd for account in accounts.values()] == [600_000]
     assert [account.held.usd for account in accounts.values()] == [0]
 
@@ -282,11 +289,15 @@ def test_a_tool_that_does_not_report_by_its_declaration_cannot_make_itself_cheap
 @pytest.mark.parametrize(
     ("error", "effect", "used", "held"),
     [
-        (interlock.NotDone("no"), "write", 0, 0), (ValueError("no"), "read", 0.5, 0), (ValueError("no"), "write", 0, 0.5),
+        (interlock.NotDone("no"), "write", 0, 0),
+        (ValueError("no"), "read", 0.5, 0),
+        (ValueError("no"), "write", 0, 0.5),
     ],
     ids=["not done", "failed read", "unknown"],
-)  # fmt: skip
-def test_what_failed_costs_nothing_where_nothing_happened_and_an_unknown_keeps_its_hold(gw, start, error, effect, used, held):
+)
+def test_what_failed_costs_nothing_where_nothing_happened_and_an_unknown_keeps_its_hold(
+    gw, start, error, effect, used, held
+):
     @gw.tool("mail.send", effect=effect, cost={"usd": 0.5})
     def send() -> None:
         raise error
@@ -339,13 +350,25 @@ def test_a_top_up_raises_the_budget_of_a_run_but_does_not_revive_it(gw, start):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {}, {"tool_calls": 0}, {"tool_calls": -1}, {"usd": -1.0}, {"tool_calls": 1, "usd": -1.0}, {"usd": math.nan},
-        {"usd": math.inf}, {"tool_calls": 1, "by": ""}, {"tool_calls": 1, "window": "week"}, {"tool_calls": 1, "window": "run"},
-        {"tool_calls": 1, "run_id": "nope", "window": "run"}, {"tool_calls": 1, "agent": "a", "tool": "b"},
-        {"tool_calls": 1, "run_id": "r1", "window": "day"}, {"tool_calls": 1.5}, {"tool_calls": True}, {"usd": "1"},
+        {},
+        {"tool_calls": 0},
+        {"tool_calls": -1},
+        {"usd": -1.0},
+        {"tool_calls": 1, "usd": -1.0},
+        {"usd": math.nan},
+        {"usd": math.inf},
+        {"tool_calls": 1, "by": ""},
+        {"tool_calls": 1, "window": "week"},
+        {"tool_calls": 1, "window": "run"},
+        {"tool_calls": 1, "run_id": "nope", "window": "run"},
+        {"tool_calls": 1, "agent": "a", "tool": "b"},
+        {"tool_calls": 1, "run_id": "r1", "window": "day"},
+        {"tool_calls": 1.5},
+        {"tool_calls": True},
+        {"usd": "1"},
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_a_top_up_that_is_none_is_refused(gw, start, wrong):
     start(gw, run_id="r1")
     with pytest.raises(interlock.Refused):
@@ -376,7 +399,9 @@ def test_a_turn_whose_worst_case_is_not_affordable_ends_the_run(house, start):
     assert stopped.value.reason == run.stop_reason == "max_usd"
 
 
-@pytest.mark.parametrize("said", [{}, {"model": "m"}, {"max_output_tokens": 5}, {"model": "who", "max_output_tokens": 5}])
+@pytest.mark.parametrize(
+    "said", [{}, {"model": "m"}, {"max_output_tokens": 5}, {"model": "who", "max_output_tokens": 5}]
+)
 def test_a_turn_that_cannot_be_priced_ends_the_run_where_dollars_count(house, start, said):
     gw = house.open(PRICES)
     with pytest.raises(interlock.RunStopped) as stopped:
@@ -396,7 +421,8 @@ def test_a_fallback_price_counts_where_the_model_is_not_known(house, start):
     gw = house.open({"prices": {"default": {"input": 1.0, "output": 10.0}}})
     run = start(gw, budgets={"max_usd": 1})
     run.end_step(
-        run.begin_step(model="who", input_tokens=10, max_output_tokens=10), interlock.Usage(input_tokens=10, output_tokens=10)
+        run.begin_step(model="who", input_tokens=10, max_output_tokens=10),
+        interlock.Usage(input_tokens=10, output_tokens=10),
     )
     assert run.report().usd.used == pytest.approx(0.00011)
 
@@ -463,9 +489,17 @@ def test_held_and_spent_never_exceed_the_limit_and_always_add_up(acts, limit, us
                 raise {"failed": ValueError, "not done": interlock.NotDone, "lost": ConnectionError}[how](how)
 
         run = gw.run(
-            agent="bot", tenant="acme", env="prod",
-            budgets={"max_tool_calls": limit, "max_usd": usd / 10, "max_steps": 5, "max_repeats": 99, "max_denials": 99},
-        )  # fmt: skip
+            agent="bot",
+            tenant="acme",
+            env="prod",
+            budgets={
+                "max_tool_calls": limit,
+                "max_usd": usd / 10,
+                "max_steps": 5,
+                "max_repeats": 99,
+                "max_denials": 99,
+            },
+        )
         extra, unknown, opened = 0, [], None
         for place, (act, n) in enumerate(acts):
             if act in ("done", "failed", "not done", "lost"):

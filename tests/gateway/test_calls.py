@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -186,11 +187,20 @@ class Odd:
 @pytest.mark.parametrize(
     "value",
     [
-        datetime(2026, 1, 1, tzinfo=UTC), Decimal("1.10"), (1, 2), {1: "a", "1": "b"}, b"\xff", math.nan, {3, 1, 2}, Odd(),
-        "\udc80", 2**80, {"deep": [{"er": (1,)}]},
+        datetime(2026, 1, 1, tzinfo=UTC),
+        Decimal("1.10"),
+        (1, 2),
+        {1: "a", "1": "b"},
+        b"\xff",
+        math.nan,
+        {3, 1, 2},
+        Odd(),
+        "\udc80",
+        2**80,
+        {"deep": [{"er": (1,)}]},
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_values_are_made_json_in_the_same_way_at_first_and_at_replay(gw, start, ask, value):
     gw.tool("note.write", effect="write")(lambda: value)
     run = start(gw)
@@ -249,7 +259,13 @@ def test_invalid_arguments_are_denied_before_anything_else_and_the_model_is_told
         did.append(title)
 
     run = start(gw, budgets={"max_denials": 50})
-    for args in ({}, {"title": 1}, {"title": "a", "size": math.nan}, {"title": "a", "nope": 1}, {"title": "a", "size": "1"}):
+    for args in (
+        {},
+        {"title": 1},
+        {"title": "a", "size": math.nan},
+        {"title": "a", "nope": 1},
+        {"title": "a", "size": "1"},
+    ):
         out = ask(run, "note.write", args)
         assert out.kind == "denied", args
         assert "note.write" in out.text
@@ -310,6 +326,11 @@ def held_gateway(house):
     return house.open(store=held, board=board), held
 
 
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():  # noqa: ASYNC110  the tool may run in another loop
+        await asyncio.sleep(0.001)
+
+
 async def reached(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, 10)
 
@@ -348,8 +369,7 @@ def test_a_caller_cancelled_during_an_async_effect_has_its_call_settled(gw, star
 
     async def main():
         task = asyncio.create_task(run.acall("slow.one", {}, call_id="c1"))
-        while not began:
-            await asyncio.sleep(0.001)
+        await until(lambda: began)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -455,8 +475,7 @@ def test_a_caller_cancelled_twice_still_has_its_call_settled(gw, start):
     async def main():
         task = asyncio.create_task(run.acall("stubborn.one", {}, call_id="c1"))
         for many in (1, 2):
-            while len(began) < many:
-                await asyncio.sleep(0.001)
+            await until(lambda many=many: len(began) >= many)
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

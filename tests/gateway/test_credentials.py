@@ -18,9 +18,15 @@ from tests.gateway.test_telemetry import EXPORTER, spans  # noqa: F401  a fixtur
 SECRET = "canary/Zx9+sec ret=Ω7"
 CREDENTIALS = {"credentials": {"zendesk": "env:ZENDESK_{TENANT}_{ENV}", "other": "env:OTHER"}}
 SPELLINGS = {
-    SECRET, json.dumps(SECRET)[1:-1], json.dumps(json.dumps(SECRET))[3:-3], quote(SECRET), quote(SECRET, safe=""),
-    SECRET.encode().hex(), base64.b64encode(SECRET.encode()).decode()[:-4], SECRET[:12],
-}  # fmt: skip
+    SECRET,
+    json.dumps(SECRET)[1:-1],
+    json.dumps(json.dumps(SECRET))[3:-3],
+    quote(SECRET),
+    quote(SECRET, safe=""),
+    SECRET.encode().hex(),
+    base64.b64encode(SECRET.encode()).decode()[:-4],
+    SECRET[:12],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +35,7 @@ def environment(monkeypatch):
     monkeypatch.setenv("ZENDESK_OTHER_PROD", "other-tenant-secret")
 
 
-def lend(gw, name="zendesk.call", use=lambda key: None, **said):
+def lend(gw, name="zendesk.call", use=lambda _: None, **said):
     @gw.tool(name, **{"effect": "write", "credential": "zendesk", "dedupe": "off", **said})
     def call(key: interlock.Credential, note: str = "") -> object:
         return use(key)
@@ -158,7 +164,7 @@ WAYS = {
     "odd error": lambda key: (_ for _ in ()).throw(Odd(key)),
     "exit": lambda key: (_ for _ in ()).throw(SystemExit(f"bye {key}")),
     "itself": lambda key: key,
-    "object": lambda key: type("Thing", (), {"__repr__": lambda self: f"<thing {key}>"})(),
+    "object": lambda key: type("Thing", (), {"__repr__": lambda _: f"<thing {key}>"})(),
 }
 
 
@@ -183,7 +189,7 @@ def test_what_was_lent_is_on_no_surface(house, start, surfaces, way, kind):
 def test_what_people_and_programs_write_down_is_redacted_too(house, start, surfaces):
     gw = house.open({**CREDENTIALS, "approvals": {"required_for": ["mail.*"]}, "budgets": {"usd_per_day": 5}})
     lend(gw)
-    lend(gw, "zendesk.lose", use=lambda key: 1 / 0)
+    lend(gw, "zendesk.lose", use=lambda _: 1 / 0)
 
     @gw.tool("mail.send", effect="write")
     def send(n: int) -> None: ...

@@ -58,13 +58,35 @@ def acme(gw, start):
 
 
 VERBS = {
-    Control: {"approvals", "approve", "reject", "kill", "release", "switches", "reconcile", "top_up", "pins", "accept", "record_switch"},
+    Control: {
+        "approvals",
+        "approve",
+        "reject",
+        "kill",
+        "release",
+        "switches",
+        "reconcile",
+        "top_up",
+        "pins",
+        "accept",
+        "record_switch",
+    },
     Run: {
-        "call", "acall", "begin_step", "end_step", "stop", "finish", "stop_reason", "status", "report", "run_id", "tenant",
+        "call",
+        "acall",
+        "begin_step",
+        "end_step",
+        "stop",
+        "finish",
+        "stop_reason",
+        "status",
+        "report",
+        "run_id",
+        "tenant",
     },
     interlock.Gateway: {"run", "tool", "register", "call", "acall", "close"},
     interlock.audit_log.AuditLog: {"tenants", "entries", "verify", "checkpoint", "export"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("face", VERBS)
@@ -78,12 +100,19 @@ def seen_by(gw, tenant):
     run = gw.run(agent="bot", tenant=tenant, env="prod", run_id="r1")
     return repr(
         [
-            run.report(), run.stop_reason, run.status,
-            gw.control.approvals(tenant), gw.control.approvals(tenant, waiting=False),
-            list(gw.audit.entries(tenant=tenant)), list(gw.audit.export(tenant=tenant)), gw.audit.verify(tenant=tenant),
-            gw.store.runs(tenant), gw.store.calls_of(tenant, "r1"), list(gw.store.accounts(tenant)),
+            run.report(),
+            run.stop_reason,
+            run.status,
+            gw.control.approvals(tenant),
+            gw.control.approvals(tenant, waiting=False),
+            list(gw.audit.entries(tenant=tenant)),
+            list(gw.audit.export(tenant=tenant)),
+            gw.audit.verify(tenant=tenant),
+            gw.store.runs(tenant),
+            gw.store.calls_of(tenant, "r1"),
+            list(gw.store.accounts(tenant)),
         ]
-    )  # fmt: skip
+    )
 
 
 def test_the_reading_verbs_show_a_tenant_nothing_of_another(gw, acme):
@@ -165,7 +194,29 @@ def test_what_a_kill_may_name_is_what_may_be_a_name(gw):
 
 # --- names that try to break the separation --------------------------------------------------------------------------
 
-PARTS = ["a", "b", ":", "/", "|", "\\", "'", '"', "%", "_", "*", "?", "[a]", ".", "..", "é", "e\u0301", "A", "ﬁ", "fi", "0"]
+PARTS = [
+    "a",
+    "b",
+    ":",
+    "/",
+    "|",
+    "\\",
+    "'",
+    '"',
+    "%",
+    "_",
+    "*",
+    "?",
+    "[a]",
+    ".",
+    "..",
+    "é",
+    "e\u0301",
+    "A",
+    "ﬁ",
+    "fi",
+    "0",
+]
 PARTS += ["{}", "$1", "--"]
 NAMES = st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map("".join).filter(lambda name: name != "*")
 

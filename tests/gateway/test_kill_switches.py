@@ -15,9 +15,14 @@ from interlock.watch import Watch
 
 WHO = {"by": "oncall", "reason": "incident 7"}
 SCOPES = {
-    "everything": {}, "tenant": {"tenant": "acme"}, "agent": {"agent": "bot"}, "tool": {"tool": "mail.send"},
-    "glob": {"tool": "mail.*"}, "run": {"run": "r1"}, "all of them": {"tenant": "acme", "agent": "bot", "run": "r1"},
-}  # fmt: skip
+    "everything": {},
+    "tenant": {"tenant": "acme"},
+    "agent": {"agent": "bot"},
+    "tool": {"tool": "mail.send"},
+    "glob": {"tool": "mail.*"},
+    "run": {"run": "r1"},
+    "all of them": {"tenant": "acme", "agent": "bot", "run": "r1"},
+}
 
 
 def tools(gw):
@@ -51,8 +56,17 @@ def test_nothing_in_the_scope_is_performed_and_release_lets_go(gw, start, scope)
     assert other.call("mail.send", {}).kind == "done"
 
 
-@pytest.mark.parametrize("scope", [{"tenant": "other"}, {"agent": "other"}, {"tool": "mail.sen"}, {"run": "r2"},
-                                   {"tenant": "acme", "agent": "other"}, {"tenant": "other", "run": "r1"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"tenant": "other"},
+        {"agent": "other"},
+        {"tool": "mail.sen"},
+        {"run": "r2"},
+        {"tenant": "acme", "agent": "other"},
+        {"tenant": "other", "run": "r1"},
+    ],
+)
 def test_what_is_outside_the_scope_goes_on(gw, start, scope):
     did = tools(gw)
     gw.control.kill(**scope, **WHO)
@@ -140,7 +154,12 @@ def test_who_when_and_why_are_in_the_audit(gw, clock):
     gw.control.kill(tool="mail.*", **WHO)
     killed, released = gw.audit.entries(tenant="acme")
     assert (killed.kind, killed.by, killed.note, killed.detail["mode"]) == ("killed", "oncall", "incident 7", "writes")
-    assert (released.kind, released.by, released.note, released.at - killed.at) == ("released", "boss", "over", 5_000_000)
+    assert (released.kind, released.by, released.note, released.at - killed.at) == (
+        "released",
+        "boss",
+        "over",
+        5_000_000,
+    )
     (of_all,) = gw.audit.entries(tenant="*")
     assert (of_all.kind, of_all.tool) == ("killed", "mail.*")
     history = gw.control.switches(active=False)

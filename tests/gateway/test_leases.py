@@ -80,7 +80,7 @@ def test_a_program_that_starts_sweeps_what_the_last_one_left(died, clock, house)
 
 
 def test_a_read_whose_owner_died_is_performed_again(died, clock):
-    gw, run, did = died(effect="read", timeout="10s")
+    _, run, did = died(effect="read", timeout="10s")
     clock.advance(MINUTE)
     out = run.call("mail.send", {}, call_id="c1")
     assert (out.kind, out.value, out.replayed, did) == ("done", "again", False, [1, 2])
@@ -89,7 +89,7 @@ def test_a_read_whose_owner_died_is_performed_again(died, clock):
 
 
 def test_a_tool_that_dedupes_on_our_key_is_performed_again_under_the_same_hold(died, clock):
-    gw, run, did = died(effect="write", timeout="10s", idempotent=True)
+    _, run, did = died(effect="write", timeout="10s", idempotent=True)
     clock.advance(MINUTE)
     out = run.call("mail.send", {}, call_id="c1")
     assert (out.kind, did) == ("done", [1, 2])
@@ -102,7 +102,13 @@ def test_a_person_ends_an_unknown_and_its_hold_with_it(died, clock, happened, st
     gw, run, did = died(effect="write", timeout="10s")
     clock.advance(MINUTE)  # nobody has swept yet
     gw.control.reconcile(
-        tenant="acme", run_id="r1", call_id="c1", happened=happened, value={"id": 7}, by="oncall", note="seen in the CRM"
+        tenant="acme",
+        run_id="r1",
+        call_id="c1",
+        happened=happened,
+        value={"id": 7},
+        by="oncall",
+        note="seen in the CRM",
     )
     assert record_of(gw, run).state is state
     report = run.report()
@@ -140,7 +146,7 @@ def test_reconcile_finds_a_call_by_its_call_id_where_it_had_a_key_of_its_own(gw,
 
 @pytest.mark.parametrize("who", [{"tenant": "other"}, {"run_id": "nope"}, {"call_id": "nope"}, {"by": ""}])
 def test_reconcile_refuses_what_it_cannot_find(died, clock, who):
-    gw, run, _ = died(effect="write", timeout="10s")
+    gw, _, _ = died(effect="write", timeout="10s")
     clock.advance(MINUTE)
     with pytest.raises(interlock.Refused):
         gw.control.reconcile(**{"tenant": "acme", "run_id": "r1", "call_id": "c1", "happened": True, "by": "x", **who})
@@ -310,11 +316,14 @@ def test_who_cannot_be_told_the_outcome_is_told_that_it_was_performed(house, sta
     gw, did = house.open(store=mortal, board=board), []
     gw.tool("mail.send", effect="write", timeout="10s")(lambda: did.append(1))
     run = start(gw)
-    with pytest.raises(LedgerUnavailable, match=r"mail\.send ended with succeed.*reconcile"):
+
+    def call():
         if caller == "sync":
-            run.call("mail.send", {}, call_id="c1")
-        else:
-            asyncio.run(run.acall("mail.send", {}, call_id="c1"))
+            return run.call("mail.send", {}, call_id="c1")
+        return asyncio.run(run.acall("mail.send", {}, call_id="c1"))
+
+    with pytest.raises(LedgerUnavailable, match=r"mail\.send ended with succeed.*reconcile"):
+        call()
     assert (did, len(gw.flights)) == ([1], 0)
     mortal.lives = 100
     clock.advance(MINUTE)

@@ -14,14 +14,53 @@ from interlock.audit_log import AuditLog
 from interlock.control import Control
 
 NAMES = [
-    "CallInfo", "ConfigError", "Credential", "CredentialError", "Denied", "Done", "Failed", "Gateway", "InterlockError",
-    "KeyReused", "LedgerUnavailable", "NotDone", "Outcome", "Pending", "Refused", "Report", "Run", "RunStopped", "StopReason",
-    "Stopped", "ToolError", "Unknown", "Usage", "open",
-]  # fmt: skip
+    "CallInfo",
+    "ConfigError",
+    "Credential",
+    "CredentialError",
+    "Denied",
+    "Done",
+    "Failed",
+    "Gateway",
+    "InterlockError",
+    "KeyReused",
+    "LedgerUnavailable",
+    "NotDone",
+    "Outcome",
+    "Pending",
+    "Refused",
+    "Report",
+    "Run",
+    "RunStopped",
+    "StopReason",
+    "Stopped",
+    "ToolError",
+    "Unknown",
+    "Usage",
+    "open",
+]
 FOREIGN = (
-    "agents", "langchain", "langchain_core", "langgraph", "pydantic_ai", "anthropic", "openai", "claude_agent_sdk", "fastapi",
-    "starlette", "uvicorn", "flask", "opentelemetry", "mcp", "pydantic", "aiohttp", "psycopg", "genai_prices", "typer", "yaml",
-)  # fmt: skip
+    "agents",
+    "langchain",
+    "langchain_core",
+    "langgraph",
+    "pydantic_ai",
+    "anthropic",
+    "openai",
+    "claude_agent_sdk",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "flask",
+    "opentelemetry",
+    "mcp",
+    "pydantic",
+    "aiohttp",
+    "psycopg",
+    "genai_prices",
+    "typer",
+    "yaml",
+)
 
 
 def test_it_is_one_screen_of_names():
@@ -126,7 +165,13 @@ policy:
 
         run = gw.run(agent="support-bot", tenant="acme", env="prod")
         out = run.call("ticket.create", {"title": "…", "body": "…"}, call_id="c1")
-        assert (out.kind, out.value, out.replayed, out.approval_id, out.call_id) == ("done", {"title": "…"}, False, None, "c1")
+        assert (out.kind, out.value, out.replayed, out.approval_id, out.call_id) == (
+            "done",
+            {"title": "…"},
+            False,
+            None,
+            "c1",
+        )
         assert out.text == '{"title":"…"}'
         assert out.decision.reasons
         step = run.begin_step(model="gpt-5-mini", max_output_tokens=2000)
@@ -138,7 +183,7 @@ policy:
         run.stop("cancelled")
         assert run.stop_reason == "cancelled"
         assert run.report().status == "stopped"
-        assert [entry.kind for entry in gw.audit.entries(tenant="acme")][0] == "run_opened"
+        assert next(iter(gw.audit.entries(tenant="acme"))).kind == "run_opened"
         assert gw.audit.verify(tenant="acme").ok
         assert gw.audit.checkpoint(tenant="acme")
     assert (tmp_path / "interlock.db").is_file()

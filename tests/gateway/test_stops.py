@@ -22,10 +22,24 @@ def tools(gw):
 
 def test_the_stop_reasons_are_a_closed_set():
     assert list(StopReason) == [
-        "completed", "max_steps", "max_tool_calls", "max_seconds", "max_usd", "max_tokens", "max_denials", "loop_detected",
-        "policy_stop", "killed", "approval_rejected", "approval_expired", "unpriced", "tool_error", "model_error", "cancelled",
+        "completed",
+        "max_steps",
+        "max_tool_calls",
+        "max_seconds",
+        "max_usd",
+        "max_tokens",
+        "max_denials",
+        "loop_detected",
+        "policy_stop",
+        "killed",
+        "approval_rejected",
+        "approval_expired",
+        "unpriced",
+        "tool_error",
+        "model_error",
+        "cancelled",
         "ledger_unavailable",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("reason", StopReason)
@@ -60,9 +74,15 @@ def test_a_stop_is_a_latch(gw, start, reason):
 
 @pytest.mark.parametrize(
     ("reason", "status"),
-    [("completed", "completed"), ("tool_error", "failed"), ("model_error", "failed"), ("ledger_unavailable", "failed"),
-     ("cancelled", "stopped"), ("killed", "stopped")],
-)  # fmt: skip
+    [
+        ("completed", "completed"),
+        ("tool_error", "failed"),
+        ("model_error", "failed"),
+        ("ledger_unavailable", "failed"),
+        ("cancelled", "stopped"),
+        ("killed", "stopped"),
+    ],
+)
 def test_a_report_tells_the_status_apart_from_the_reason(gw, start, reason, status):
     run = start(gw)
     assert (run.report().status, run.report().stop_reason, run.report().texts) == ("running", None, None)
@@ -158,8 +178,19 @@ def test_a_run_is_not_another_agents_to_take_up(gw, start):
             start(gw, run_id="r1", **other)
 
 
-@pytest.mark.parametrize("wrong", [{"tenant": ""}, {"tenant": "*"}, {"agent": "a\nb"}, {"env": " "}, {"run_id": ""},
-                                   {"run_id": "x" * 300}, {"budgets": {"max_step": 1}}, {"budgets": {"max_usd": -1}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tenant": ""},
+        {"tenant": "*"},
+        {"agent": "a\nb"},
+        {"env": " "},
+        {"run_id": ""},
+        {"run_id": "x" * 300},
+        {"budgets": {"max_step": 1}},
+        {"budgets": {"max_usd": -1}},
+    ],
+)
 def test_a_run_that_cannot_be_is_a_mistake_of_the_program(gw, start, wrong):
     with pytest.raises(interlock.ConfigError):
         start(gw, **wrong)

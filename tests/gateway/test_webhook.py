@@ -37,7 +37,7 @@ class Receiver:
                     self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
                 self.end_headers()
 
-            do_GET = do_POST
+            do_GET = do_POST  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -159,7 +159,7 @@ def test_a_redirect_is_not_followed(house, start, receiver, status, clock):
 
 def test_a_slow_receiver_delays_no_call(house, start, receiver):
     let_go = threading.Event()
-    receiver.script = [lambda handler: let_go.wait(20)]
+    receiver.script = [lambda _: let_go.wait(20)]
     gw = house.open(config(receiver.url))
     mails(gw)
     gw.tool("kb.read", effect="read")(lambda: "read")
@@ -206,7 +206,9 @@ def test_what_is_answered_already_is_not_told_any_more(house, start, receiver):
     assert [headers["Interlock-Delivery"] for _, headers, _ in receiver.came] == [second.approval_id]
 
 
-def test_a_secret_that_cannot_be_read_keeps_the_question_untold_and_is_said(house, start, receiver, monkeypatch, caplog, clock):
+def test_a_secret_that_cannot_be_read_keeps_the_question_untold_and_is_said(
+    house, start, receiver, monkeypatch, caplog, clock
+):
     monkeypatch.delenv("HOOK")
     gw = house.open(config(receiver.url))
     mails(gw)

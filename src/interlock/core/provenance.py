@@ -31,7 +31,12 @@ def trace(args: Mapping[str, Any], request: str, results: Iterable[tuple[str, bo
 
 def suspicious(origins: Mapping[str, str]) -> dict[str, str]:
     """Those that a person should look at twice: what came neither from the user nor from a trusted tool."""
-    return {path: origin for path, origin in origins.items() if origin != REQUEST and not origin.endswith("(trusted)")}
+    return {path: origin for path, origin in origins.items() if origin != REQUEST and not _all_trusted(origin)}
+
+
+def _all_trusted(origin: str) -> bool:
+    """What is partly from a trusted tool is partly from elsewhere."""
+    return origin.endswith("(trusted)") and not origin.startswith("partly ")
 
 
 def _origin(text: str, seen: list[tuple[str, str]]) -> str:

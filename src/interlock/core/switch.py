@@ -70,7 +70,7 @@ class Switch(Struct, frozen=True, omit_defaults=True):
 def frozen_time(switches: Iterable[Switch], *, since: int, now: int, tenant: str, agent: str, run: str, tool: str) -> int:
     """How long, between two moments, at least one switch held for a waiting approval: its clock stood still. Microseconds."""
     spans = sorted(
-        (max(switch.at, since), min(switch.released_at or now, now))
+        (max(switch.at, since), min(now if switch.released_at is None else switch.released_at, now))
         for switch in switches
         if switch.scope.matches(tenant=tenant, agent=agent, run=run, tool=tool)
     )
