@@ -115,7 +115,8 @@ class _Weighed(Struct, frozen=True, kw_only=True):
         prior, call = self.facts.prior, self.wish.call
         if prior is not None:  # with the fingerprint of now: its tool's schema may have changed since
             known_as = self.wish.fingerprint or prior.fingerprint
-            return replace(prior, state=move(prior.state, event), decision=self.decision, fingerprint=known_as, **changes)
+            state = move(prior.state, event)
+            return replace(prior, state=state, decision=self.decision, fingerprint=known_as, **changes)
         return Record(
             call=call, fingerprint=self.wish.fingerprint, state=move(State.NEW, event), decision=self.decision,
             asked_at=self.facts.now, tenant_wide=_tenant_wide(self.wish.tool), **changes,
@@ -135,8 +136,8 @@ class Admission:
         """The transaction that admits one call, or says why not."""
         call = wish.call
         accounts = self._accounts(call)
-        keys: list[Key] = [HeadKey(call.tenant), RunKey(call.tenant, call.run_id), CallKey(call.tenant, call.run_id, call.key)]
-        keys += [key for key, _ in accounts]
+        keys: list[Key] = [HeadKey(call.tenant), RunKey(call.tenant, call.run_id)]
+        keys += [CallKey(call.tenant, call.run_id, call.key), *(key for key, _ in accounts)]
         return Unit(keys, lambda tx: self._admit(tx, wish, accounts))
 
     def _admit(self, tx: Tx, wish: Wish, accounts: Accounts) -> Ticket | Running | Outcome:
@@ -160,7 +161,7 @@ class Admission:
         prior = tx.get(CallKey(call.tenant, call.run_id, call.key))
         if prior is not None:
             _refuse_reuse(prior, wish)
-            prior = self._caught_up(tx, prior, wish.tool, now)
+            prior = self._caught_up(tx, prior, now)
             if prior.state is State.DENIED and prior.fingerprint != wish.fingerprint:
                 prior = None  # another wish in the place of a refused one: nothing of the old one is performed
         same = self._same(tx, wish, now)  # before the run is read: an approval that is over may stop it
@@ -192,8 +193,8 @@ class Admission:
         if quotas:
             now = self._clock.now()
             found += [
-                (AccountKey(call.tenant, quota.scope, quota.subject, quota.window, quota.window.start(now)), quota.limits)
-                for quota in quotas
+                (AccountKey(call.tenant, each.scope, each.subject, each.window, each.window.start(now)), each.limits)
+                for each in quotas
             ]
         return found
 
@@ -208,12 +209,12 @@ class Admission:
             found += (record for record in wide if record.call.run_id != call.run_id)
         own = call.key
         return tuple(
-            self._caught_up(tx, record, tool, now)
+            self._caught_up(tx, record, now)
             for record in found
             if record.call.key != own or record.call.run_id != call.run_id
         )
 
-    def _caught_up(self, tx: Tx, record: Record, tool: Tool | None, now: int) -> Record:
+    def _caught_up(self, tx: Tx, record: Record, now: int) -> Record:
         """The record as it stands at this moment: a lease may have run out, an approval may have expired."""
         if record.state is State.LEASED and record.lease is not None and record.lease.until <= now:
             return bookings.lapse(tx, record, now, writes=record.writes)
@@ -250,7 +251,8 @@ class Admission:
             self._close_approval(tx, facts.approval, facts.digest)
             run = run.asks_no_more(facts.approval.approval_id)
         record = weighed.record(
-            Event.ALLOW, lease=lease, hold=hold, attempts=(prior.attempts if prior else 0) + 1, error="", settled_at=None,
+            Event.ALLOW, lease=lease, hold=hold, attempts=(prior.attempts if prior else 0) + 1,
+            error="", settled_at=None,
             edited=weighed.call.args if weighed.call is not weighed.wish.call else None,
             writes=tool.effect.writes, trusted=tool.trusted,
             approval_id=facts.approval.approval_id if facts.approval else None,
@@ -322,7 +324,8 @@ class Admission:
         tx.append(
             Entry(
                 tenant=call.tenant, at=weighed.facts.now, kind=Kind.DECIDED, run_id=call.run_id, step_id=call.step_id,
-                call_id=call.call_id, key=call.key, agent=call.agent, env=call.env, runtime=call.runtime, tool=call.tool,
+                call_id=call.call_id, key=call.key, tool=call.tool,
+                agent=call.agent, env=call.env, runtime=call.runtime,
                 verdict=decision.verdict.word, reasons=decision.reasons, policy_version=decision.policy_version,
                 args=self._shown(weighed), args_digest=_digest_of(weighed),
                 schema_digest=wish.tool.schema_digest if wish.tool else "",
@@ -353,14 +356,15 @@ class Admission:
         origins = facts.provenance or self._provenance(tx, call, facts.run)
         card = Card(
             tool=call.tool, rule=weighed.decision.rule, reason=weighed.decision.text,
-            arguments=self._redactor.redact(call.args), effect=tool.effect, risk=tool.risk, description=tool.description,
+            arguments=self._redactor.redact(call.args),
+            effect=tool.effect, risk=tool.risk, description=tool.description,
             suspicious=provenance.suspicious(origins), request=self._redactor.redact_text(facts.run.request),
             cost_usd=facts.cost.usd,
         )
         asked_by = tuple(name for name in (call.agent, facts.run.requested_by) if name)
         return Approval(
-            approval_id=f"ap_{secrets.token_hex(8)}", tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id,
-            call_id=call.call_id, key=call.key, tool=call.tool, digest=facts.digest,
+            approval_id=f"ap_{secrets.token_hex(8)}", tenant=call.tenant, agent=call.agent, env=call.env,
+            run_id=call.run_id, call_id=call.call_id, key=call.key, tool=call.tool, digest=facts.digest,
             policy_version=facts.policy.version, card=card, asked_at=facts.now, expires_at=facts.now + settings.expires,
             quorum=settings.quorum, requested_by=asked_by,
         )
@@ -407,7 +411,7 @@ def _as_edited(wish: Wish, prior: Record | None, approval: Approval | None) -> t
 
 
 def _refuse_reuse(prior: Record, wish: Wish) -> None:
-    """The same key with another wish is somebody's mistake. A tool's schema may have changed since; arguments may not."""
+    """The same key with another wish is somebody's mistake. A tool's schema may have changed since, arguments not."""
     if prior.fingerprint == wish.fingerprint or prior.state is State.DENIED:
         return
     if prior.call.tool != wish.call.tool or _as_canonical(wish) != canonical(prior.call.args):

@@ -21,7 +21,8 @@ _STOPPED_BY_ANSWER = frozenset({StopReason.APPROVAL_REJECTED, StopReason.APPROVA
 def denied(call_id: str, tool: str, decision: Decision, stop: StopReason | None = None) -> Denied:
     """The call was refused. The run goes on, unless this refusal was one too many."""
     why = "; ".join(_for_model(reason.guard, reason.text) for reason in decision.leading)
-    text = f"NOT DONE: {tool} was refused: {why}. Do not send the same call again; do something else, or say what you could not do."
+    text = f"NOT DONE: {tool} was refused: {why}. Do not send the same call again; "
+    text += "do something else, or say what you could not do."
     if stop is not None:
         text += f" The run has stopped ({stop}). {STOP_TEXTS[stop].model}"
     return Denied(call_id=call_id, decision=decision, text=text, stop_reason=stop)

@@ -48,9 +48,9 @@ def open(  # noqa: A001  reads as interlock.open()
     """Read a config and open a gateway on its ledger.
 
     `source`: path of an interlock.yaml, the same as a dict, or a `Config`. The other arguments replace what the config
-    would choose, for tests and for hosts that have their own; a `store` comes with its `board`. `upstreams=False` starts
-    no MCP servers. Raises ConfigError, LedgerUnavailable; ToolError where an MCP server cannot be started. One behind a
-    `url:` that cannot be reached is tried again, and its tools are denied until then.
+    would choose, for tests and for hosts that have their own; a `store` comes with its `board`. `upstreams=False`
+    starts no MCP servers. Raises ConfigError, LedgerUnavailable; ToolError where an MCP server cannot be started. One
+    behind a `url:` that cannot be reached is tried again, and its tools are denied until then.
     """
     config = load(source)
     if (store is None) != (board is None):
@@ -150,7 +150,7 @@ def _connect(gateway: Gateway) -> None:
     """Start the MCP upstreams side by side, and register what they offer."""
     from interlock.tools.mcp import McpTool, McpUpstream
 
-    def observe(upstream: McpUpstream, tools: Sequence[McpTool]) -> None:
+    def observe(_: McpUpstream, tools: Sequence[McpTool]) -> None:
         shown = {tool.tool.name: tool.definition for tool in tools}
         unit = Unit(pins.keys(shown), partial(pins.observe, definitions=shown, now=gateway.clock.now()))
         pinned = gateway.committer.run(unit)
@@ -161,7 +161,9 @@ def _connect(gateway: Gateway) -> None:
     declare = partial(gateway.config.declared, said=())  # an upstream's word counts for nothing by itself
     opened = []
     for settings in gateway.config.upstreams.values():
-        upstream = McpUpstream(settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe)
+        upstream = McpUpstream(
+            settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe
+        )
         gateway.closing.append(upstream.close)
         opened.append((settings, upstream.start()))
     troubles = []
@@ -172,6 +174,7 @@ def _connect(gateway: Gateway) -> None:
             if settings.command:  # ours to start: a mistake in the config
                 troubles.append(f"upstream {settings.name}: {error}")
             else:  # somebody else's to run: it is tried again, and its tools are there once it is
-                gateway.telemetry.trouble(f"upstream {settings.name} cannot be reached yet; its tools are missing", error)
+                what = f"upstream {settings.name} cannot be reached yet; its tools are missing"
+                gateway.telemetry.trouble(what, error)
     if troubles:
         raise ToolError("; ".join(troubles))

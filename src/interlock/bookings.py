@@ -49,7 +49,8 @@ def entry_of(record: Record, kind: Kind, now: int, **told: object) -> Entry:
     """An audit entry about a call."""
     call = record.call
     return Entry(
-        tenant=call.tenant, at=now, kind=kind, run_id=call.run_id, step_id=call.step_id, call_id=call.call_id, key=call.key,
+        tenant=call.tenant, at=now, kind=kind,
+        run_id=call.run_id, step_id=call.step_id, call_id=call.call_id, key=call.key,
         agent=call.agent, env=call.env, runtime=call.runtime, tool=call.tool, attempt=record.attempts,
         approval_id=record.approval_id or "", **told,  # type: ignore[arg-type]
     )

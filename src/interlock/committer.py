@@ -1,7 +1,7 @@
 """Group commit: whatever is waiting lands in one transaction.
 
-Not a store, and no rule. Law: a caller hears of its unit only after the commit; if one unit of a batch raises, the batch
-is rolled back and its units are run again one by one, so that only the guilty one fails.
+Not a store, and no rule. Law: a caller hears of its unit only after the commit; if one unit of a batch raises, the
+batch is rolled back and its units are run again one by one, so that only the guilty one fails.
 
 A sync caller who finds nothing waiting commits on its own thread, without a hop. Everybody else queues for one writer
 thread, which takes all that has gathered while it was committing, and wakes each event loop once for each batch.
@@ -165,7 +165,7 @@ class Committer:
     def _commit(self, batch: Sequence[tuple[Unit[Any], _Waiter | Promise]]) -> None:
         try:
             values = self._store.transact([unit for unit, _ in batch])
-        except BaseException as error:  # noqa: BLE001  every caller must hear, whatever it was
+        except BaseException as error:  # every caller must hear, whatever it was
             if len(batch) == 1 or isinstance(error, LedgerUnavailable):
                 for _, caller in batch:
                     caller.error = error

@@ -54,7 +54,8 @@ class Control:
         return self._gateway.store.approvals(tenant, Standing.WAITING if waiting else None)
 
     def approve(
-        self, approval_id: str, *, by: str, note: str = "", args: Mapping[str, Any] | None = None, tenant: str | None = None
+        self, approval_id: str, *,
+        by: str, note: str = "", args: Mapping[str, Any] | None = None, tenant: str | None = None,
     ) -> Approval:
         """Say yes; with `args`, to these arguments instead. The call runs when it is sent again.
 
@@ -116,8 +117,9 @@ class Control:
             tx.append(
                 Entry(
                     tenant=approval.tenant, at=now, kind=kind, run_id=approval.run_id, call_id=approval.call_id,
-                    key=approval.key, agent=approval.agent, env=approval.env, tool=approval.tool, approval_id=approval_id,
-                    by=by, note=note, policy_version=approval.policy_version, outcome=answered.standing,
+                    key=approval.key, agent=approval.agent, env=approval.env, tool=approval.tool,
+                    approval_id=approval_id, by=by, note=note, policy_version=approval.policy_version,
+                    outcome=answered.standing,
                     args=Raw(canonical(clipped(answered.edited))) if answered.edited is not None else Raw(b"{}"),
                     detail={"digest": answered.digest, "asked_digest": answered.asked_digest or approval.digest},
                 )
@@ -151,7 +153,8 @@ class Control:
     # --- kill switches -----------------------------------------------------------------------------------------------
 
     def kill(
-        self, *, reason: str, by: str, tenant: str = "", agent: str = "", tool: str = "", run: str = "", mode: str = "all"
+        self, *, reason: str, by: str,
+        tenant: str = "", agent: str = "", tool: str = "", run: str = "", mode: str = "all",
     ) -> Switch:
         """Stop it now. A scope that names several things holds where all of them do; naming nothing is everything.
 
@@ -175,9 +178,8 @@ class Control:
         scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
         known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
         now = self._gateway.clock.now()
-        switch = Switch(
-            known.switch_id if known else f"sw_{secrets.token_hex(8)}", scope, Mode(mode), by, reason, known.at if known else now
-        )
+        switch_id, since = (known.switch_id, known.at) if known else (f"sw_{secrets.token_hex(8)}", now)
+        switch = Switch(switch_id, scope, Mode(mode), by, reason, since)
         self._gateway.board.put(switch)
         self._gateway.flights.kill((switch,))
         self.record_switch(switch)
@@ -234,7 +236,8 @@ class Control:
         except LedgerUnavailable as error:
             done = "released" if switch.released_at else "killed"
             raise LedgerUnavailable(
-                f"{switch.scope}: {done}, and that holds in every process; its audit entry waits for the ledger: {error}"
+                f"{switch.scope}: {done}, and that holds in every process; "
+                f"its audit entry waits for the ledger: {error}"
             ) from error
         self._gateway.board.put(replace(switch, recorded=switch.acts))
 
@@ -280,7 +283,8 @@ class Control:
         return self._commit((HeadKey(tenant), key), act)
 
     def top_up(
-        self, *, tenant: str, by: str, note: str = "", run_id: str = "", agent: str = "", tool: str = "", window: str = "run",
+        self, *, tenant: str, by: str, note: str = "",
+        run_id: str = "", agent: str = "", tool: str = "", window: str = "run",
         steps: int = 0, tool_calls: int = 0, usd: float = 0.0, tokens: int = 0,
     ) -> Account:
         """Raise the limits of a run, or of the window that runs now for an agent, a tool or the tenant.
@@ -307,7 +311,8 @@ class Control:
             key = AccountKey(tenant, scope, subject, Window(window), Window(window).start(now))
             account = (tx.get(key) or Account()).top_up(amounts)
             tx.put(key, account)
-            detail = {"scope": scope, "subject": subject, "window": window, **{unit: getattr(amounts, unit) for unit in UNITS}}
+            added = {unit: getattr(amounts, unit) for unit in UNITS}
+            detail = {"scope": scope, "subject": subject, "window": window, **added}
             tx.append(
                 Entry(tenant=tenant, at=now, kind=Kind.TOPPED_UP, run_id=run_id, by=by, note=note, detail=detail)
             )

@@ -81,7 +81,7 @@ class Gateway:
         self.tools: dict[str, Registered] = {}
         self.closing: list[Callable[[], None]] = []  #: what else ends with the gateway, last in, first out
         self.meter = Meter(config.prices)
-        self.noticed: Callable[[str], None] = lambda tenant: None  #: told of a tenant whose audit has moved
+        self.noticed: Callable[[str], None] = lambda _: None  #: told of a tenant whose audit has moved
         self._admission = Admission(config, board, clock, self.redactor)
         self._stage = Stage(
             board, clock, vault, self.redactor, self.loop, limit=config.limits.result_bytes, late=self._settle_late
@@ -96,8 +96,8 @@ class Gateway:
         """Register a Python function, sync or async, as a tool.
 
         Its JSON Schema comes from the type hints. Keywords: effect, risk, description, timeout (seconds or "10s"),
-        dedupe, idempotent, errors, cost, credential, arguments, returns: as under `tools:` in the config; where both say
-        something, the stricter counts. Raises ToolError.
+        dedupe, idempotent, errors, cost, credential, arguments, returns: as under `tools:` in the config; where both
+        say something, the stricter counts. Raises ToolError.
         """
         from interlock.tools.python import PythonTool
 
@@ -139,8 +139,8 @@ class Gateway:
         """Open a run, or take an existing one up again by its `run_id`.
 
         `request`: the user's own words. `budgets`: as in the config; the stricter counts. `requested_by`: the person on
-        whose behalf, who then cannot approve its calls. Raises Refused where the run is another agent's, ConfigError for
-        names or budgets that cannot be, LedgerUnavailable.
+        whose behalf, who then cannot approve its calls. Raises Refused where the run is another agent's, ConfigError
+        for names or budgets that cannot be, LedgerUnavailable.
         """
         from interlock.runs import open_run
 
@@ -174,7 +174,7 @@ class Gateway:
                     interrupt = ask.interrupt
                 else:
                     time.sleep(ask.seconds)
-            except Exception as raised:  # noqa: BLE001  the road decides what it means
+            except Exception as raised:  # the road decides what it means
                 error = raised
 
     async def acall(self, call: ToolCall, span: Any = None) -> Outcome:
@@ -206,7 +206,7 @@ class Gateway:
                 if isinstance(ask, Pause) and not ask.owed:
                     raise
                 cancelled = True
-            except Exception as raised:  # noqa: BLE001  the road decides what it means
+            except Exception as raised:  # the road decides what it means
                 error = raised
 
     def _road(self, call: ToolCall, span: Any) -> Generator[Ask, Any, Outcome]:

@@ -55,7 +55,8 @@ def webhook(settings: ApprovalSettings) -> Deliver:
 
     def deliver(approval: Approval, now: int) -> None:
         body = msgspec.json.encode({"event": "approval.waiting", "approval": approval})
-        headers = {"Content-Type": "application/json", "User-Agent": "interlock", "Interlock-Delivery": approval.approval_id}
+        headers = {"Content-Type": "application/json", "User-Agent": "interlock"}
+        headers["Interlock-Delivery"] = approval.approval_id
         if vault is not None:
             secret = vault.lend("webhook", tenant=approval.tenant, env=approval.env)
             headers["Interlock-Signature"] = signature(secret, now // MICROS, body)
@@ -82,7 +83,7 @@ class Notifier:
         self._gateway = gateway
         self._deliver = deliver
         self._over = threading.Event()
-        self._later: dict[str, tuple[int, float]] = {}  # approval → when to try again (µs), and the pause after that (s)
+        self._later: dict[str, tuple[int, float]] = {}  # approval → when to try again (µs), the pause after that (s)
         self._thread = threading.Thread(target=self._work, name="interlock-notifier", daemon=True)
 
     def start(self) -> None:
@@ -105,17 +106,19 @@ class Notifier:
         """Try once for each approval that waits, has not been told, and whose pause is over."""
         waiting = self._gateway.store.approvals(standing=Standing.WAITING)
         now = self._gateway.clock.now()
-        self._later = {each.approval_id: self._later[each.approval_id] for each in waiting if each.approval_id in self._later}
+        ids = {each.approval_id for each in waiting}
+        self._later = {approval_id: later for approval_id, later in self._later.items() if approval_id in ids}
         for approval in waiting:
             at, pause = self._later.get(approval.approval_id, (0, ROUND))
             if approval.notified or now < at or self._over.is_set():
                 continue
             try:
                 self._deliver(approval, now)
-            except Exception as error:  # noqa: BLE001  whatever it was, it has not arrived, and the others must go out
+            except Exception as error:  # whatever it was, it has not arrived, and the others must go out
                 pause = min(2 * pause, LONGEST)
                 self._later[approval.approval_id] = (now + int(pause * MICROS), pause)
-                self._gateway.telemetry.trouble(f"approval {approval.approval_id} was not delivered, next try in {pause:g} s", error)
+                what = f"approval {approval.approval_id} was not delivered, next try in {pause:g} s"
+                self._gateway.telemetry.trouble(what, error)
             else:
                 self._gateway.committer.run(_delivered(approval))
 

@@ -50,7 +50,9 @@ class Ended(Exception):
 class Flight:
     """One call between its two transactions."""
 
-    __slots__ = ("begun", "cancel", "gone", "interrupt", "killed", "lease_until", "performer", "reported", "ticket", "tool")
+    __slots__ = (
+        "begun", "cancel", "gone", "interrupt", "killed", "lease_until", "performer", "reported", "ticket", "tool",
+    )
 
     def __init__(self, ticket: Ticket, performer: Performer, tool: Tool) -> None:
         self.ticket = ticket
@@ -62,7 +64,7 @@ class Flight:
         self.reported: int | None = None
         self.begun = False  #: the last look has let it pass
         self.gone = False  #: its caller waits no more: what has not begun, begins no more
-        self.interrupt: KeyboardInterrupt | None = None  #: what its sync caller was sent meanwhile; it comes out once settled
+        self.interrupt: KeyboardInterrupt | None = None  #: sent to its sync caller meanwhile; it comes out once settled
 
     def kill(self, reason: Reason) -> None:
         """Mark it, and cancel what can be cancelled."""
@@ -154,7 +156,7 @@ class Stage:
         except KeyboardInterrupt as interrupt:
             flight.interrupt = interrupt
             return self._trouble(flight, Lost("interrupted"))
-        except BaseException as error:  # noqa: BLE001  whatever a tool raises is told, not passed on
+        except BaseException as error:  # whatever a tool raises is told, not passed on
             return self._trouble(flight, error)
 
     async def aperform(self, flight: Flight, *, cancelled: bool) -> tuple[Performed, bool]:
@@ -173,7 +175,7 @@ class Stage:
             else:
                 thread = self._threaded(flight, invocation)
                 future = asyncio.wrap_future(thread)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             return self._trouble(flight, error), False
         try:
             done, _ = await asyncio.wait({future}, timeout=seconds)
@@ -199,7 +201,7 @@ class Stage:
             if thread is None and not flight.begun:
                 return self._trouble(flight, NotBegun(flight.killed or Reason("in_time", Verdict.DENY, why))), cancelled
             return self._trouble(flight, Lost(why) if ours or flight.killed else error), cancelled
-        except BaseException as error:  # noqa: BLE001  whatever a tool raises is told, not passed on
+        except BaseException as error:
             return self._trouble(flight, error), cancelled
 
     def close(self) -> None:
@@ -212,8 +214,9 @@ class Stage:
     def _invocation(self, flight: Flight) -> Invocation:
         ticket, call = flight.ticket, flight.ticket.wish.call
         info = CallInfo(
-            tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id, step_id=call.step_id, call_id=call.call_id,
-            key=call.key, deadline=ticket.deadline, attempt=ticket.record.attempts, report_cost=flight.report_cost,
+            tenant=call.tenant, agent=call.agent, env=call.env,
+            run_id=call.run_id, step_id=call.step_id, call_id=call.call_id, key=call.key,
+            deadline=ticket.deadline, attempt=ticket.record.attempts, report_cost=flight.report_cost,
         )
         credential = None
         if flight.tool.credential:
@@ -227,14 +230,14 @@ class Stage:
             return self._vault.lend(name, tenant=tenant, env=env)
         except CredentialError:
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise CredentialError(f"the vault could not lend {name!r}: {type(error).__name__}") from error
 
     def _last_look(self, flight: Flight) -> None:
         """The second look at the kill switches, and at the lease. What is caught here was not performed."""
         try:
             switches = self._board.active()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             text = f"the kill switches could not be read ({error}), so it was not begun"
             raise NotBegun(Reason("last_look", Verdict.DENY, text)) from error
         if switches:

@@ -67,7 +67,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Run:
-    """One job of an agent. A sync and async context manager: leaving it finishes the run, unless it waits for people."""
+    """One job of an agent. A sync and async context manager: leaving it finishes it, unless it waits for people."""
 
     def __init__(self, gateway: Gateway, opened: core.Run) -> None:
         self._gateway = gateway
@@ -120,8 +120,8 @@ class Run:
                 raise ConfigError(problem)
         call_id = call_id or f"call_{secrets.token_hex(8)}"
         return ToolCall(
-            tenant=self.tenant, agent=self._agent, env=self._env, run_id=self.run_id, tool=tool, args=args, call_id=call_id,
-            key=key or call_id, runtime=self._runtime, step_id=self._step_id,
+            tenant=self.tenant, agent=self._agent, env=self._env, run_id=self.run_id,
+            tool=tool, args=args, call_id=call_id, key=key or call_id, runtime=self._runtime, step_id=self._step_id,
         )
 
     # --- the model plane ---------------------------------------------------------------------------------------------
@@ -162,8 +162,8 @@ class Run:
             stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"no price for model {model or '(not named)'}", now)
             return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
         facts = Facts(
-            now=now, policy=self._gateway.config.policy, run=run, tool=None, switches=tx.once(self._gateway.board.active), cost=cost,
-            lines=lines,
+            now=now, policy=self._gateway.config.policy, run=run, tool=None,
+            switches=tx.once(self._gateway.board.active), cost=cost, lines=lines,
         )
         decision = decide_step(facts)
         if decision.verdict is Verdict.STOP:
@@ -247,7 +247,8 @@ class Run:
         except ValueError:
             raise ConfigError(f"{reason!r} is no stop reason; one of: {', '.join(StopReason)}") from None
         detail = self._gateway.redactor.redact_text(detail)  # a program may hand on an error's words
-        stopped = self._commit(lambda tx: bookings.stop(tx, self._read(tx), reason, detail, self._gateway.clock.now(), by))
+        now = self._gateway.clock.now
+        stopped = self._commit(lambda tx: bookings.stop(tx, self._read(tx), reason, detail, now(), by))
         self._tell_stop(stopped)
 
     def finish(self) -> None:
@@ -271,7 +272,9 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None and not isinstance(error, RunStopped):
             self.stop(StopReason.CANCELLED, f"left by {type(error).__name__}")
         elif self.status == "running":
@@ -312,23 +315,24 @@ class Run:
 
 
 def open_run(
-    gateway: Gateway, *, agent: str, tenant: str, env: str, request: str, run_id: str | None, budgets: Mapping[str, Any],
-    labels: Mapping[str, str], runtime: str, requested_by: str,
+    gateway: Gateway, *, agent: str, tenant: str, env: str, request: str, run_id: str | None,
+    budgets: Mapping[str, Any], labels: Mapping[str, str], runtime: str, requested_by: str,
 ) -> Run:
     """Open a run, or take an existing one up again."""
     from interlock.gateway import fresh_id
 
     named = {"agent": agent, "tenant": tenant, "env": env, "run_id": run_id, "runtime": runtime or None}
-    problems = [problem for what, name in named.items() if name is not None and (problem := problem_of_name(name, what))]
-    if problems:
-        raise ConfigError("; ".join(problems))
+    problems = [problem_of_name(name, what) for what, name in named.items() if name is not None]
+    if any(problems):
+        raise ConfigError("; ".join(problem for problem in problems if problem))
     budget = gateway.config.run_budget(tenant, agent, budgets)
     now = gateway.clock.now()
     wanted = core.Run(
         tenant=tenant, run_id=run_id or fresh_id("run", now), agent=agent, env=env, opened_at=now,
-        deadline=now + budget.max_seconds, max_seconds=budget.max_seconds, limits=budget.limits, max_denials=budget.max_denials,
-        max_repeats=budget.max_repeats, policy_version=gateway.config.policy.version, runtime=runtime,
-        request=gateway.redactor.redact_text(request), labels=gateway.redactor.redact(dict(labels)), requested_by=requested_by,
+        deadline=now + budget.max_seconds, max_seconds=budget.max_seconds, limits=budget.limits,
+        max_denials=budget.max_denials, max_repeats=budget.max_repeats,
+        policy_version=gateway.config.policy.version, runtime=runtime, requested_by=requested_by,
+        request=gateway.redactor.redact_text(request), labels=gateway.redactor.redact(dict(labels)),
     )
     key = RunKey(tenant, wanted.run_id)
 
@@ -336,13 +340,14 @@ def open_run(
         known = tx.get(key)
         if known is not None:
             if (known.agent, known.env) != (agent, env):
-                raise Refused(f"run {known.run_id!r} is agent {known.agent!r} in {known.env!r}, not {agent!r} in {env!r}")
+                owner = f"agent {known.agent!r} in {known.env!r}"
+                raise Refused(f"run {known.run_id!r} is {owner}, not {agent!r} in {env!r}")
             return known
         tx.put(key, wanted)
         tx.append(
             Entry(
-                tenant=tenant, at=now, kind=Kind.RUN_OPENED, run_id=wanted.run_id, agent=agent, env=env, runtime=runtime,
-                policy_version=wanted.policy_version, by=requested_by,
+                tenant=tenant, at=now, kind=Kind.RUN_OPENED, run_id=wanted.run_id,
+                agent=agent, env=env, runtime=runtime, policy_version=wanted.policy_version, by=requested_by,
                 detail={"budget": msgspec.to_builtins(wanted.limits), "max_seconds": budget.max_seconds // MICROS},
             )
         )
@@ -365,8 +370,9 @@ def report_of(gateway: Gateway, run: core.Run) -> Report:
     end = run.stopped_at or run.paused_at or gateway.clock.now()
     left = max(0, run.deadline - end)
     return Report(
-        run_id=run.run_id, tenant=run.tenant, agent=run.agent, env=run.env, status=run.status, stop_reason=run.stop_reason,
-        detail=run.stop_detail, texts=STOP_TEXTS[run.stop_reason] if run.stop_reason else None,
+        run_id=run.run_id, tenant=run.tenant, agent=run.agent, env=run.env, status=run.status,
+        stop_reason=run.stop_reason, detail=run.stop_detail,
+        texts=STOP_TEXTS[run.stop_reason] if run.stop_reason else None,
         steps=_used(account, run.limits, "steps"), tool_calls=_used(account, run.limits, "tool_calls"),
         seconds=Used((run.max_seconds - left) / MICROS, 0, left / MICROS, run.max_seconds / MICROS),
         usd=_used(account, run.limits, "usd", MICROS), tokens=_used(account, run.limits, "tokens"), denials=run.denials,
@@ -397,7 +403,8 @@ def _short(lines: tuple[Line, ...], cost: Amounts) -> str:
 def _step_entry(run: core.Run, step: core.Step, kind: Kind, now: int) -> Entry:
     detail: dict[str, Any] = {"model": step.model, "held_usd": step.hold.amounts.usd}
     if kind is Kind.STEP_ENDED:
-        detail |= {"input_tokens": step.input_tokens, "output_tokens": step.output_tokens, "priced": step.usd is not None}
+        detail |= {"input_tokens": step.input_tokens, "output_tokens": step.output_tokens}
+        detail["priced"] = step.usd is not None
     return Entry(
         tenant=run.tenant, at=now, kind=kind, run_id=run.run_id, step_id=step.step_id, agent=run.agent, env=run.env,
         runtime=run.runtime, usd=step.usd or 0, tokens=step.input_tokens + step.output_tokens, detail=detail,

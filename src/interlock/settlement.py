@@ -35,7 +35,8 @@ class Performed(Struct, frozen=True, kw_only=True):
     error: str = ""  #: redacted
     usd: int | None = None  #: micro-dollars that the tool reported; None: as held
     free: bool = False  #: it failed without costing anything
-    caught: Reason | None = None  #: what caught it on the way: a kill switch (over for the run, where it leaves it nothing), or the time
+    #: What caught it on the way: a kill switch (over for the run, where it leaves it nothing), or the time.
+    caught: Reason | None = None
 
 
 def settle(ticket: Ticket, performed: Performed, clock: Clock) -> Unit[Outcome]:
@@ -107,7 +108,7 @@ def _too_late(tx: Tx, record: Record, run: Run, performed: Performed, now: int, 
     """Somebody has settled it since, or it was performed anew: what the ledger has stays, and the audit tells."""
     told = f"its owner came back with {performed.event} after it was {record.state}"
     tx.append(bookings.entry_of(record, Kind.SETTLED, now, outcome=record.state, error=performed.error, note=told))
-    if record.state in (State.LEASED, State.LAPSED):  # a read that is being performed anew: its owner is told what it saw
+    if record.state in (State.LEASED, State.LAPSED):  # a read, performed anew: its owner is told what it saw
         ended = move(State.LEASED, performed.event)
         seen = replace(record, state=ended, error=performed.error, result=Raw(performed.result or b"null"))
         return _outcome(seen, run, performed, call_id)

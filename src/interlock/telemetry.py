@@ -1,7 +1,7 @@
 """Logs and spans out of decisions and outcomes.
 
-Not the audit: nothing here is evidence, and nothing waits for it. Law: nothing else knows OpenTelemetry; what is told has
-been redacted before; run_id and step_id are on everything. Spans follow the OpenTelemetry GenAI conventions
+Not the audit: nothing here is evidence, and nothing waits for it. Law: nothing else knows OpenTelemetry; what is told
+has been redacted before; run_id and step_id are on everything. Spans follow the OpenTelemetry GenAI conventions
 (`invoke_agent`, `chat`, `execute_tool`; the names are still marked Development there, so they are spelled out here).
 """
 
@@ -140,8 +140,9 @@ class Told:
             return
         call = self._call
         _tell(
-            calls, "tool_call", tenant=call.tenant, agent=call.agent, env=call.env, run_id=call.run_id, step_id=call.step_id,
-            call_id=call.call_id, tool=call.tool, verdict=outcome.decision.verdict.word, outcome=outcome.kind,
+            calls, "tool_call", tenant=call.tenant, agent=call.agent, env=call.env,
+            run_id=call.run_id, step_id=call.step_id, call_id=call.call_id, tool=call.tool,
+            verdict=outcome.decision.verdict.word, outcome=outcome.kind,
             rule=outcome.decision.rule, reason=outcome.decision.text, replayed=outcome.replayed,
             approval_id=outcome.approval_id, stop_reason=outcome.stop_reason,
             policy_version=outcome.decision.policy_version,

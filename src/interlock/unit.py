@@ -108,9 +108,11 @@ class Tx:
     def calls_of(self, tenant: str, run_id: str) -> list[Record]:
         """All calls of a run, oldest first."""
         found = {_key(record): record for record in self._session.calls_of(tenant, run_id)}
-        for key, value in self.written.items():
-            if type(key) is CallKey and key.tenant == tenant and key.run_id == run_id:
-                found[key] = value
+        found |= {
+            key: value
+            for key, value in self.written.items()
+            if type(key) is CallKey and key.tenant == tenant and key.run_id == run_id
+        }
         return list(found.values())
 
 

@@ -18,7 +18,7 @@ UNITS = ("steps", "tool_calls", "usd", "tokens")
 
 
 class Window(StrEnum):
-    """How long an account runs. Windows are fixed and in UTC: minute, hour and day by the clock, month by the calendar."""
+    """How long an account runs. Fixed, and in UTC: minute, hour and day by the clock, month by the calendar."""
 
     RUN = "run"  #: as long as the run
     MINUTE = "minute"
@@ -55,13 +55,15 @@ class Amounts(Struct, frozen=True, omit_defaults=True):
     def plus(self, other: Amounts) -> Amounts:
         """The sum."""
         return Amounts(
-            self.steps + other.steps, self.tool_calls + other.tool_calls, self.usd + other.usd, self.tokens + other.tokens
+            self.steps + other.steps, self.tool_calls + other.tool_calls,
+            self.usd + other.usd, self.tokens + other.tokens,
         )
 
     def minus(self, other: Amounts) -> Amounts:
         """The difference."""
         return Amounts(
-            self.steps - other.steps, self.tool_calls - other.tool_calls, self.usd - other.usd, self.tokens - other.tokens
+            self.steps - other.steps, self.tool_calls - other.tool_calls,
+            self.usd - other.usd, self.tokens - other.tokens,
         )
 
 
@@ -78,7 +80,8 @@ class Limits(Struct, frozen=True, omit_defaults=True):
 
     def raised(self, by: Amounts) -> Limits:
         """These limits after a top-up. What has no limit keeps none."""
-        return Limits(**{unit: limit + getattr(by, unit) for unit in UNITS if (limit := getattr(self, unit)) is not None})
+        limited = {unit: limit for unit in UNITS if (limit := getattr(self, unit)) is not None}
+        return Limits(**{unit: limit + getattr(by, unit) for unit, limit in limited.items()})
 
 
 class AccountKey(NamedTuple):

@@ -142,7 +142,7 @@ def fingerprint(call: ToolCall, schema_digest: str, arguments: bytes) -> str:
 
 
 def price_of(tool: Tool, args: Mapping[str, Any]) -> int:
-    """What a call has to set aside, in micro-dollars, rounded up. Raises ValueError for an argument that is no price."""
+    """What a call has to set aside, in micro-dollars, rounded up. Raises ValueError where an argument is no price."""
     if not tool.cost.argument:
         return tool.cost.usd
     price = args.get(tool.cost.argument)

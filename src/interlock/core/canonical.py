@@ -59,12 +59,10 @@ def problem_of(value: Any, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_B
             if not node.isascii() and _has_lone_surrogate(node):
                 return "holds text that is not valid Unicode (a lone surrogate)"
         elif kind is dict:
-            for key in node:
-                if type(key) is not str:
-                    return f"has a key that is not text: {key!r:.40}"
-                size += len(key) + 4
-                if not key.isascii() and _has_lone_surrogate(key):
-                    return "has a key that is not valid Unicode (a lone surrogate)"
+            wrong = _problem_of_keys(node)
+            if wrong is not None:
+                return wrong
+            size += sum(map(len, node)) + 4 * len(node)
             stack.extend((child, depth + 1) for child in node.values())
         elif kind is list:
             size += len(node)
@@ -78,6 +76,15 @@ def problem_of(value: Any, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_B
             return f"holds a {kind.__name__}, which is not JSON"
         if size > max_bytes:
             return f"larger than {max_bytes} bytes"
+    return None
+
+
+def _problem_of_keys(node: dict[Any, Any]) -> str | None:
+    for key in node:
+        if type(key) is not str:
+            return f"has a key that is not text: {key!r:.40}"
+        if not key.isascii() and _has_lone_surrogate(key):
+            return "has a key that is not valid Unicode (a lone surrogate)"
     return None
 
 

@@ -56,8 +56,9 @@ def decide(call: ToolCall, facts: Facts) -> Decision:
     for guard in GUARDS:
         try:
             reason = guard(call, facts)
-        except Exception as error:  # noqa: BLE001  a guard that raises denies
-            reason = Reason(guard.__name__, Verdict.DENY, f"{guard.__name__} could not be weighed ({error}), so it denies")
+        except Exception as error:  # a guard that raises denies
+            name = guard.__name__
+            reason = Reason(name, Verdict.DENY, f"{name} could not be weighed ({error}), so it denies")
         if reason is not None:
             reasons.append(reason)
     if facts.tool is not None:
@@ -169,7 +170,9 @@ def killed(call: ToolCall, facts: Facts) -> Reason | None:
     if not facts.switches:
         return None
     effect = Effect.IRREVERSIBLE if facts.tool is None else facts.tool.effect
-    return killed_by(facts.switches, tenant=call.tenant, agent=call.agent, run=call.run_id, tool=call.tool, effect=effect)
+    return killed_by(
+        facts.switches, tenant=call.tenant, agent=call.agent, run=call.run_id, tool=call.tool, effect=effect
+    )
 
 
 def killed_by(
@@ -232,7 +235,8 @@ def not_rejected_before(call: ToolCall, facts: Facts) -> Reason | None:
     """Has a person said no to this same call in this run, under another key?"""
     for other in facts.same:
         if other.state is State.REJECTED and other.call.run_id == call.run_id:
-            return Reason("not_rejected_before", Verdict.DENY, f"the same call was refused already, as {other.call.call_id}")
+            text = f"the same call was refused already, as {other.call.call_id}"
+            return Reason("not_rejected_before", Verdict.DENY, text)
     return None
 
 

@@ -77,7 +77,7 @@ class BoundRule:
             return self.reason
         try:
             return self.reason if self.condition(names) else None
-        except Exception as error:  # noqa: BLE001  whatever the expression ran into, it fails closed
+        except Exception as error:  # whatever the expression ran into, it fails closed
             text = f"rule {self.rule.id} cannot be evaluated ({error}), so it denies"
             return Reason("policy", Verdict.DENY, text, self.rule.id)
 

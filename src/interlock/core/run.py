@@ -87,7 +87,7 @@ FAILURES = frozenset({StopReason.TOOL_ERROR, StopReason.MODEL_ERROR, StopReason.
 
 
 class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One model turn. `ended_at` None: begun, and not heard of since; its hold stays until it ends or the run is over."""
+    """One model turn. `ended_at` None: begun, not heard of since; its hold stays until it ends or the run is over."""
 
     tenant: str
     run_id: str
@@ -118,7 +118,8 @@ STOP_TEXTS: dict[StopReason, StopText] = {
     StopReason.MAX_STEPS: StopText(
         "No steps are left. Give your final answer from what you have; call no more tools.",
         "The assistant stopped because it needed more steps than it is allowed. What it did so far is kept.",
-        "The run used all its model turns (max_steps). Raise the budget, top up, or look for an agent that does not converge.",
+        "The run used all its model turns (max_steps). Raise the budget, top up, or look for an agent that does not "
+        "converge.",
     ),
     StopReason.MAX_TOOL_CALLS: StopText(
         "No tool calls are left. Give your final answer from what you have.",

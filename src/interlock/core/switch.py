@@ -29,7 +29,7 @@ class Scope(Struct, frozen=True, omit_defaults=True):
     run: str = ""
 
     def matches(self, *, tenant: str, agent: str, run: str, tool: str | None) -> bool:
-        """True where all that the scope names is so. `tool=None` asks for a model turn, which no tool's switch holds."""
+        """True where all that the scope names is so. `tool=None` asks for a model turn: no tool's switch holds it."""
         return (
             (not self.tenant or self.tenant == tenant)
             and (not self.agent or self.agent == agent)
@@ -67,8 +67,10 @@ class Switch(Struct, frozen=True, omit_defaults=True):
         return self.released_at is None
 
 
-def frozen_time(switches: Iterable[Switch], *, since: int, now: int, tenant: str, agent: str, run: str, tool: str) -> int:
-    """How long, between two moments, at least one switch held for a waiting approval: its clock stood still. Microseconds."""
+def frozen_time(
+    switches: Iterable[Switch], *, since: int, now: int, tenant: str, agent: str, run: str, tool: str
+) -> int:
+    """How long (microseconds), between two moments, a switch held for a waiting approval: its clock stood still."""
     spans = sorted(
         (max(switch.at, since), min(now if switch.released_at is None else switch.released_at, now))
         for switch in switches

@@ -8,7 +8,7 @@ of `SHARED_STORE_CONTRACT` where several processes may open it; for those, `open
     def test_my_store(promise): promise(functools.partial(MyStore, url))
 """
 
-
+# ruff: noqa: S101  assertions are what this module is made of
 
 from __future__ import annotations
 
