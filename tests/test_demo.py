@@ -33,7 +33,7 @@ def demo() -> Iterator[Shown]:
     made = subprocess.run(
         [str(ROOT / "scripts/demo.sh"), folder.name], check=False, timeout=SECONDS, capture_output=True, text=True,
         env={**os.environ, "COLUMNS": "80"},
-    )  # fmt: skip
+    )
     yield Shown(folder, made.stdout, made.stderr, made.returncode)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -43,7 +43,7 @@ def interlock(demo: Shown, *command: str) -> str:
     done = subprocess.run(
         [str(ROOT / ".venv/bin/interlock"), *command, "--config", str(config)], check=False,
         timeout=60, capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
