@@ -102,7 +102,7 @@ def test_a_checkpoint_is_signed_in_the_form_of_the_specification() -> None:
     body, _, below = note.rpartition("\n\n")
     assert body.split("\n") == [
         "interlock/acme", "5", "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=", "2023-11-14T22:13:20.000001Z",
-    ]  # fmt: skip
+    ]
     assert below.startswith("— interlock ")
     assert signer.public.signed(parse_note(note)) is True
     assert signer.public.signed(parse_note(note.rstrip("\n"))) is True  # people paste notes
