@@ -375,7 +375,7 @@ def test_an_entry_edited_and_hashed_anew_is_named(intact: list[bytes], tmp_path:
         b'{"interlock_audit":1,"interlock_audit":1,"tenant":"acme"}\n', b'{"interlock_audit":' + b"9" * 5_000 + b"}\n",
         b"\xef\xbb\xbf" + b'{"interlock_audit":1,"tenant":"acme"}\n', b'{"interlock_audit":1,"tenant":"\xff"}\n',
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_export_is_a_problem_and_no_crash(tmp_path: Path, content: bytes) -> None:
     assert "not an audit export" in spoiled(tmp_path / "x", content).text
 
@@ -387,7 +387,7 @@ def test_a_file_that_is_no_export_is_a_problem_and_no_crash(tmp_path: Path, cont
         b'{"hash":"' + b"\xff" * 64 + b'","body":{}}', b'{"hash":"' + b"0" * 64 + b'","body":' + b"[" * 99_999 + b"}",
         b'{"entries":' + b"9" * 30 + b',"hash":"x"}', b'{"entries":-5,"hash":"x"}', b'{"entries":"1","hash":"x"}',
     ],
-)  # fmt: skip
+)
 def test_a_hostile_line_is_a_problem_and_no_crash(tmp_path: Path, line: bytes) -> None:
     verification = spoiled(tmp_path / "x", b'{"interlock_audit":1,"tenant":"acme"}\n' + line + b"\n")
     assert found(verification)[0] <= 1
