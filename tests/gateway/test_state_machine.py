@@ -48,7 +48,7 @@ CONFIG = {
         "max_seconds": 5_000_000, "max_denials": 1000, "max_repeats": 1000,
     },
     "policy": {"allow": ["*"], "rules": [{"id": "people", "tools": ["sign"], "then": "ask"}]},
-}  # fmt: skip
+}
 OPEN = ("denied", "lapsed", "waiting", "approved")
 POINT = st.sampled_from([""] * 8 + [*CRASHES])
 RARELY = st.integers(0, 15).map(lambda number: number == 11)
@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
         found = [
             each for each in self.calls.values()
             if each.run == call.run and each.key != call.key and each.same_wish(call.tool, call.n)
-        ]  # fmt: skip
+        ]
         return sorted(found, key=lambda each: (each.at, each.key))
 
     def killed(self, run: str, tool: str | None) -> str:
@@ -295,7 +295,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         run=st.sampled_from(RUNS), key=st.sampled_from(KEYS), tool=st.sampled_from(TOOLS), n=st.integers(0, 1),
         bad=st.sampled_from([False] * 9 + [True]), point=POINT,
-    )  # fmt: skip
+    )
     def call_a_tool(self, run: str, key: str, tool: str, n: int, bad: bool, point: str) -> None:
         self.call(run, key, tool, n, bad, point)
 
@@ -538,4 +538,4 @@ def test_the_ledger_does_what_the_model_says(kind: str, examples: int, on_reject
             max_examples=examples, stateful_step_count=40, deadline=None, derandomize=True, print_blob=False,
             suppress_health_check=list(HealthCheck), database=None,
         ),
-    )  # fmt: skip
+    )
