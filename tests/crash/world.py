@@ -137,7 +137,7 @@ class World(Struct, kw_only=True):
         gateway = interlock.open(
             self.config(), store=CrashingStore(store, points), board=CrashingBoard(board, points),
             vault=CrashingVault(points), clock=ShiftedClock(shift),
-        )  # fmt: skip
+        )
         register(gateway, Effects(Path(self.place) / "effects", points))
         return gateway
 
@@ -214,7 +214,7 @@ def settle_everything(gateway: Gateway, effects: Effects) -> None:
             gateway.control.reconcile(
                 tenant=TENANT, run_id=call.run_id, call_id=call.call_id, by="ops",
                 happened=(call.run_id, call.key) in happened, value="seen", note="looked into the file",
-            )  # fmt: skip
+            )
     examine(gateway, effects)
     for key, account in gateway.store.accounts(TENANT):
         held = account.held
