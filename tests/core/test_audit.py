@@ -19,7 +19,7 @@ FULL = Entry(
     runtime="plain", tool="ticket.create", verdict="deny", reasons=REASONS, policy_version="p1", outcome="done",
     args=msgspec.Raw(b'{"title":"x"}'), args_digest="a", result_digest="b", schema_digest="d", error="e",
     approval_id="ap", attempt=1, usd=7, tokens=8, by="oncall", note="n", detail={"scope": {"tenant": "acme"}},
-)  # fmt: skip
+)
 
 
 def entry(number: int, **changes: object) -> Entry:
@@ -257,7 +257,7 @@ def test_a_clock_that_stood_back_is_told_and_is_no_problem() -> None:
         b'{"at":1,"at":1,"kind":"decided","prev":"","tenant":"acme"}', b'{"tenant":"\xff"}', b'{"tenant":"\\ud800"}',
         b'{"args":' + b"[" * 100_000, b'{"at":1,"kind":"decided","seq":1,"tenant":"acme","detail":{"a":1e999}}',
     ],
-)  # fmt: skip
+)
 def test_a_body_that_is_no_entry_is_a_problem_even_with_its_hash(body: bytes) -> None:
     assert found(verified([Sealed("acme", 1, body, hash_of(body))]))[0] == 1
 
