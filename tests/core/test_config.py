@@ -99,7 +99,7 @@ def test_the_long_example_loads_unchanged(tmp_path: Path) -> None:
     ]
     assert config.upstreams["files"].command == (
         "npx", "-y", "@modelcontextprotocol/server-filesystem", "/srv/docs",
-    )  # fmt: skip
+    )
     assert config.upstreams["crm"].url == "https://crm.example/mcp"
     create = config.declared(Tool(name="ticket.create"), said=())
     assert (create.effect, create.timeout, create.dedupe) == (Effect.WRITE, 10_000_000, Dedupe("run"))
@@ -148,7 +148,7 @@ def test_everything_optional_arrives_as_it_was_said() -> None:
         "limits": {"argument_depth": 8},
         "lease": "10s",
         "upstreams": {"u": {"mcp": {"command": ["x"], "env": {"A": "b"}, "cwd": "sub"}, "timeout": "2m"}},
-    })  # fmt: skip
+    })
     assert (config.ledger, config.synchronous, config.lease) == ("memory:", "off", 10_000_000)
     assert (config.approvals.quorum, config.approvals.expires) == (2, 1_800_000_000)
     assert (config.approvals.webhook_url, config.approvals.webhook_secret) == ("https://hook.example/x", "env:HOOK")
@@ -333,7 +333,7 @@ def test_of_all_places_that_limit_a_run_the_stricter_counts() -> None:
         "budgets": {"max_steps": 20, "max_usd": 2},
         "tenants": {"acme": {"budgets": {"max_steps": 10, "max_tool_calls": 100, "max_tokens": 5}}},
         "agents": {"bot": {"budgets": {"max_usd": 0.5, "max_seconds": "1m"}}},
-    })  # fmt: skip
+    })
     assert config.run_budget("other", "other").limits == Limits(steps=20, tool_calls=12, usd=2_000_000)
     both = config.run_budget("acme", "bot", {"max_steps": 50, "max_repeats": 1})
     assert both.limits == Limits(steps=10, tool_calls=100, usd=500_000, tokens=5)
@@ -363,7 +363,7 @@ def test_windows_are_the_tenants_the_agents_and_the_tools_own() -> None:
         "tenants": {"acme": {"budgets": {"usd_per_day": 20}}},
         "agents": {"bot": {"budgets": {"steps_per_hour": 9}}},
         "tools": {"a.*": {"budgets": {"tool_calls_per_minute": 5}}, "a.b": {"budgets": {"tool_calls_per_minute": 9}}},
-    })  # fmt: skip
+    })
     of_call = config.quotas("acme", "bot", "a.b")
     assert Quota("tenant", "acme", Window.DAY, Limits(usd=20_000_000)) in of_call
     assert Quota("tenant", "acme", Window.MINUTE, Limits(tool_calls=60)) in of_call
