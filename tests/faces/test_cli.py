@@ -15,14 +15,14 @@ LOOKING = [
     ("run", "list"), ("run", "show", "other"), ("approvals", "list"), ("approvals", "show", "ap_1"), ("switches",),
     ("audit", "verify"), ("audit", "export", "--tenant", "acme"), ("audit", "checkpoint", "--tenant", "acme"),
     ("tools", "list"), ("tools", "show", "ticket.read"),
-]  # fmt: skip
+]
 ACTING = [
     ("approvals", "approve", "ap_1", "--by", "bob"), ("approvals", "reject", "ap_1", "--by", "bob"),
     ("kill", "--everything", "--reason", "x", "--by", "bob"), ("release", "--everything", "--by", "bob"),
     ("reconcile", "--tenant", "acme", "--run", "r", "--call", "c", "--happened", "--by", "bob"),
     ("top-up", "--tenant", "acme", "--run", "r", "--steps", "1", "--by", "bob"),
     ("tools", "accept", "x.y", "--by", "bob"),
-]  # fmt: skip
+]
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ ACTING = [
         ("kill", "--everything", "--by", "bob"),
         ("run", "list", "--config"), ("run", "show", "a\x1b[31mb"), ("approvals", "show", "\udcff"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_command_line_is_exit_code_2_with_one_line_that_says_what_and_where_to_look(ground, args):
     assert ground.cli(*args, code=2) == ""
     assert ground.err.startswith("interlock: ")
@@ -200,7 +200,7 @@ def test_a_closed_standard_output_is_no_traceback(story):
     ended = subprocess.run(
         ["/bin/sh", "-c", '"$@" >&-', "sh", *PROGRAM, "run", "list"],
         cwd=story.folder, stderr=subprocess.PIPE, timeout=60, check=False,
-    )  # fmt: skip
+    )
     assert b"Traceback" not in ended.stderr
 
 
@@ -244,7 +244,7 @@ def test_what_a_model_wrote_is_spelled_out_for_people_and_for_programs(story, mo
     for args in (
         ("run", "show", story.run_id), ("approvals", "show", story.approval_id), ("approvals", "list", "--all"),
         ("run", "list"), ("tools", "list"), ("audit", "verify"), ("switches", "--all"),
-    ):  # fmt: skip
+    ):
         assert not obeyed(story.cli(*args))
         assert not obeyed(story.cli(*args, "--json"))
     timeline = story.json("run", "show", story.run_id)["timeline"]
