@@ -31,7 +31,7 @@ def test_an_intact_ledger_is_said_to_be_so_tenant_by_tenant(story):
     assert verified["ok"] is True
     assert [(each["tenant"], each["ok"], each["problem"]) for each in verified["tenants"]] == [
         ("acme", True, None), ("beta", True, None),
-    ]  # fmt: skip
+    ]
     acme = verified["tenants"][0]
     assert acme["entries"] == acme["head"]["seq"] > 5
     assert acme["checkpoints"] >= 1
@@ -156,6 +156,6 @@ def test_an_export_may_be_read_in_part(story):
     ended = subprocess.run(
         ["/bin/bash", "-c", 'set -o pipefail; "$@" | head -c 1', "sh", *PROGRAM, "audit", "export", "--tenant", "acme"],
         cwd=story.folder, capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
+    )
     assert ended.stdout == b"{"
     assert ended.stderr == b""
