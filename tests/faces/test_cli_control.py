@@ -190,7 +190,7 @@ def test_a_window_is_topped_up(story):
         (("--steps", "1", "--window", "day"), 1), (("--steps", "1", "--window", "year"), 2),
         (("--steps", "1", "--agent", "a"), 1),
     ],
-)  # fmt: skip
+)
 def test_a_top_up_that_makes_no_sense_changes_nothing(story, args, code):
     story.cli("top-up", "--tenant", "acme", "--run", story.run_id, *args, *BY, code=code)
     assert story.json("run", "show", story.run_id)["report"]["steps"]["limit"] == 25
