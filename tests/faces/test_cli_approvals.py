@@ -20,7 +20,7 @@ def test_the_card_says_all_that_a_person_needs(story):
     for piece in (
         "refund.pay", "irreversible", "risk high", "big-refund", "above 100, ask", "support-bot", "acme",
         "Handle ticket 12", "amount = 500.0", "ticket.read (untrusted)", "cannot say yes", "erin", "left",
-    ):  # fmt: skip
+    ):
         assert piece in text
     suspicious = story.json("approvals", "show", story.approval_id)["card"]["suspicious"]
     assert list(suspicious) == ["to"]
