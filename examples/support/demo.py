@@ -122,7 +122,7 @@ def broken(without: Damage, first: Act, second: Act, audit: Sequence[object]) ->
         ) == (9, 2, "completed"),
         "every model turn was priced": all(act.result.report and act.result.report.usd.used for act in (first, second)),
         "the audit is intact and agrees with a checkpoint": all(audit),
-    }  # fmt: skip
+    }
     return [promise for promise, kept in promised.items() if not kept]
 
 
