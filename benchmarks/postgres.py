@@ -121,7 +121,7 @@ def _hot_tenant(size: Size, server: PostgresServer, folder: Path) -> Iterator[Fi
     yield figure(
         "PostgreSQL: 64 callers on one hot tenant / a transaction per call, calls per second", rates, at_least=6.0,
         stretch=10.0, seen=seen,
-    )  # fmt: skip
+    )
     seen = {
         "ours_p99_ms": median(tail for _, tail in ours) * 1e3,
         "theirs_p99_ms": median(tail for _, tail in theirs) * 1e3,
@@ -129,7 +129,7 @@ def _hot_tenant(size: Size, server: PostgresServer, folder: Path) -> Iterator[Fi
     yield figure(
         "PostgreSQL: 64 callers on one hot tenant / a transaction per call, p99", tails, at_most=1 / 15, stretch=1 / 25,
         seen=seen,
-    )  # fmt: skip
+    )
 
 
 async def _transaction_per_call(url: str, each: int, number: int) -> tuple[float, list[float]]:
@@ -208,7 +208,7 @@ def _four_processes(size: Size, server: PostgresServer, folder: Path) -> Iterato
     yield figure(
         "PostgreSQL: four processes on one tenant's budget, effects beyond or below it",
         [abs(governed.performed - quota)], unit="", at_most=0, seen=seen,
-    )  # fmt: skip
+    )
 
 
 async def _wish(governed: Governed, wishes: int) -> None:
