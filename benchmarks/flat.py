@@ -152,4 +152,4 @@ def _verify(governed: Governed, entries: int) -> Iterator[Figure]:
     yield figure(
         "resident memory, most in all of that verification / in its first tenth", [max(samples) / early], at_most=1.1,
         seen=seen, note="SQLite's page cache (64 MiB at most) fills in that first tenth",
-    )  # fmt: skip
+    )
