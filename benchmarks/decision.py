@@ -46,11 +46,11 @@ def decision(size: Size) -> Iterator[Figure]:
     yield figure(
         "a decision with 10,000 rules over 1,000 tools / with 10", [each[1] / each[0] for each in medians],
         at_most=1.5, stretch=1.2, seen={"us_10": small, "us_10000": large},
-    )  # fmt: skip
+    )
     yield figure(
         "what one CEL condition adds to it", [each[2] - each[0] for each in medians], unit="µs", at_most=15.0,
         seen={"us_with": cel, "us_without": small},
-    )  # fmt: skip
+    )
 
 
 def _cases(tools: int, when: str = "") -> list[tuple[ToolCall, Facts]]:
@@ -79,13 +79,13 @@ def _case(name: str, policy: Any) -> tuple[ToolCall, Facts]:
         tenant="acme", run_id="run_1", agent="support-bot", env="prod", opened_at=NOW, deadline=NOW + 300 * MICROS,
         max_seconds=300 * MICROS, limits=Limits(steps=25, tool_calls=12), max_denials=5, max_repeats=3,
         policy_version=policy.version, request="please refund order 17",
-    )  # fmt: skip
+    )
     spent = Account(spent=Amounts(tool_calls=3, usd=500))
     own = Line(AccountKey("acme", "run", "run_1", Window.RUN, 0), run.limits, spent)
     month = Line(AccountKey("acme", "tenant", "acme", Window.MONTH, 0), Limits(tool_calls=10_000, usd=10**9), spent)
     call = ToolCall(
         tenant="acme", agent="support-bot", env="prod", run_id="run_1", tool=name, call_id="c4", key="c4",
         args={"order": "A-17", "amount": 20.0, "note": "the parcel was lost; the customer asked twice"},
-    )  # fmt: skip
+    )
     cost = Amounts(tool_calls=1, usd=2)
     return call, Facts(now=NOW + MICROS, policy=policy, run=run, tool=tool, cost=cost, lines=(own, month), digest="d")
