@@ -26,7 +26,7 @@ def _told_by(module: str, size: Size) -> dict[str, Any]:
     child = subprocess.run(
         [sys.executable, "-m", module, *(["--quick"] if size.quick else [])],
         cwd=HERE, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
+    )
     told: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return told
 
@@ -46,7 +46,7 @@ def _dbos(size: Size) -> Iterator[Figure]:
         yield figure(
             f"DBOS {told['version']} one-step workflow, {words} / governed call", rounds, at_least=at_least,
             stretch=stretch, larger=True, seen=seen, note=settings + "; DBOS records a step after it has happened",
-        )  # fmt: skip
+        )
 
 
 def _agt(size: Size) -> Iterator[Figure]:
@@ -59,4 +59,4 @@ def _agt(size: Size) -> Iterator[Figure]:
         f"governed call, ledger on synchronous=OFF / AGT {told['version']} govern()",
         [ours / theirs for ours, theirs in told["rounds"]], at_most=1.0, stretch=0.6, seen=seen,
         note="AGT: one rule, audit in RAM, no result recorded; ours: ten rules, budgets, two transactions on disk",
-    )  # fmt: skip
+    )
