@@ -18,7 +18,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "cpu": _cpu_model(), "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version, "filesystem": _filesystem(folder),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }  # fmt: skip
+    }
 
 
 def _cpu_model() -> str:
