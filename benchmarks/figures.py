@@ -66,13 +66,13 @@ class Figure(Struct, kw_only=True):
 def figure(
     name: str, rounds: Sequence[float], *, unit: str = "×", at_most: float | None = None, at_least: float | None = None,
     stretch: float | None = None, larger: bool = False, seen: Mapping[str, float] | None = None, note: str = "",
-) -> Figure:  # fmt: skip
+) -> Figure:
     """The median of its rounds."""
     return Figure(
         name=name, value=median(rounds), unit=unit, must=at_least if at_least is not None else at_most, stretch=stretch,
         at_least=at_least is not None or larger, rounds=[round(each, 6) for each in rounds],
         seen={key: round(value, 4) for key, value in (seen or {}).items()}, note=note,
-    )  # fmt: skip
+    )
 
 
 def percentile(values: Sequence[float], share: float) -> float:
