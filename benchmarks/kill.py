@@ -27,7 +27,7 @@ def kill(size: Size) -> Iterator[Figure]:
     yield figure(
         "last effect begins after kill() of its tenant has returned", [late * 1e3], unit="ms",
         note="0: none. The two share one interpreter: a thread that has looked may be held up before it acts",
-    )  # fmt: skip
+    )
 
 
 async def _killing(governed: Governed, kills: int) -> tuple[list[float], int, float]:
