@@ -139,7 +139,7 @@ def _measured(name: str, console: Console, *, quick: bool) -> dict[str, Any]:
         "name": name, "title": TITLES[name], "seconds": round(time.perf_counter() - began, 1),
         "date": describe(SCRATCH)["date"], "foreign_cpu": round(cpu.share, 3), "noisy": cpu.share > NOISY,
         "missing": missing, "wrong": wrong, "figures": figures,
-    }  # fmt: skip
+    }
 
 
 def _child(name: str, size: Size) -> int:
