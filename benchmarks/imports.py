@@ -19,7 +19,7 @@ FORBIDDEN = (
     "granian",
     # OpenTelemetry
     "opentelemetry",
-)  # fmt: skip
+)
 PROGRAM = """
 import json, sys, time
 began = time.perf_counter()
