@@ -31,14 +31,14 @@ def slow_fsync(size: Size) -> Iterator[Figure]:
         child = subprocess.run(
             [sys.executable, "-m", "benchmarks.slow_fsync", *(["--quick"] if size.quick else [])], cwd=HERE,
             env=environment, stdout=subprocess.PIPE, text=True, check=True,
-        )  # fmt: skip
+        )
     told = json.loads(child.stdout)
     require(told["fsync_ms"] >= ADDED_MS, f"the shim does not work: an fsync took {told['fsync_ms']} ms")
     ratios = [many / one for one, many in told["rates"]]
     seen = {
         "one_per_s": median(one for one, _ in told["rates"]), "many_per_s": median(many for _, many in told["rates"]),
         "fsync_ms": told["fsync_ms"],
-    }  # fmt: skip
+    }
     name = f"+{ADDED_MS} ms on every fsync: {CALLERS} asyncio callers / one, calls per second"
     yield figure(name, ratios, at_least=100.0, stretch=150.0, seen=seen)
 
