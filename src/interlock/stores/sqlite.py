@@ -118,7 +118,7 @@ class SqliteStore:
         with _mapped(self._path):
             self._writer = _connect(self._path, synchronous)
             self._writer.execute("PRAGMA busy_timeout = 0")  # `_begin` waits in its own way
-            if not _is_current(self._writer):  # looked at without the write lock: most of the time there is nothing to do
+            if not _is_current(self._writer):  # looked at without the write lock: mostly there is nothing to do
                 with begun(self._writer):
                     migrate("sqlite", self._writer.execute)
             self._reader = _connect(self._path, synchronous)
@@ -143,7 +143,7 @@ class SqliteStore:
             return values
 
     def _trusted(self) -> _Remembered:
-        """What is remembered, if nobody else has written since. Asked inside the transaction, so that nobody can now."""
+        """What is remembered, if nobody else has written since. Asked inside the transaction: nobody can now."""
         version = self._writer.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
             self._remembered.forget()
@@ -177,7 +177,8 @@ class SqliteStore:
     def accounts(self, tenant: str, since: int = 0) -> Iterable[tuple[AccountKey, Account]]:
         query = "SELECT scope, subject, win, start, body FROM accounts WHERE tenant = ? AND start >= ?"
         rows = self._rows(query, (tenant, since))
-        return [(AccountKey(tenant, row[0], row[1], Window(row[2]), row[3]), _DECODE[AccountKey](row[4])) for row in rows]
+        decode = _DECODE[AccountKey]
+        return [(AccountKey(tenant, row[0], row[1], Window(row[2]), row[3]), decode(row[4])) for row in rows]
 
     def pins(self) -> Sequence[Pin]:
         return self._bodies(Pin, "SELECT body FROM pins ORDER BY tool", ())
@@ -215,7 +216,7 @@ class SqliteSwitchBoard:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
-        self._known: tuple[int | None, tuple[Switch, ...]] = (None, ())  #: the version of the file, and what was in force
+        self._known: tuple[int | None, tuple[Switch, ...]] = (None, ())  #: the file's version, and what was in force
         with _mapped(self._path):
             self._connection = _connect(self._path, "full")
             with begun(self._connection):
@@ -302,13 +303,14 @@ class _Session:
 
     def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> Sequence[Record]:
         return self._records(
-            "SELECT body FROM calls INDEXED BY calls_same_in_tenant WHERE tenant_wide = 1 AND tenant = ? AND fingerprint = ? AND asked_at >= ?"
-            " ORDER BY asked_at, key",
+            "SELECT body FROM calls INDEXED BY calls_same_in_tenant"
+            " WHERE tenant_wide = 1 AND tenant = ? AND fingerprint = ? AND asked_at >= ? ORDER BY asked_at, key",
             (tenant, fingerprint, since),
         )
 
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
-        return self._records("SELECT body FROM calls WHERE tenant = ? AND run_id = ? ORDER BY asked_at, key", (tenant, run_id))
+        query = "SELECT body FROM calls WHERE tenant = ? AND run_id = ? ORDER BY asked_at, key"
+        return self._records(query, (tenant, run_id))
 
     def _records(self, query: str, values: tuple[Any, ...]) -> list[Record]:
         decode = _DECODE[CallKey]
@@ -344,7 +346,8 @@ def _row(key: Key, value: Any) -> tuple[Any, ...]:
 
 def _where(*parts: tuple[str, Any]) -> tuple[str, tuple[Any, ...]]:
     given = [(clause, value) for clause, value in parts if value is not None]
-    return (" WHERE " + " AND ".join(clause for clause, _ in given) if given else "", tuple(value for _, value in given))
+    where = " WHERE " + " AND ".join(clause for clause, _ in given) if given else ""
+    return where, tuple(value for _, value in given)
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
@@ -384,7 +387,7 @@ def _begin(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > give_up:
                 raise
-            time.sleep(random.uniform(0.0001, 0.0004))  # noqa: S311  spreads the writers, guards nothing
+            time.sleep(random.uniform(0.0001, 0.0004))  # spreads the writers, guards nothing
         else:
             return
 
@@ -402,7 +405,8 @@ class _File:
         if self._seen() != self._opened:
             name = Path(self._path).name
             raise LedgerUnavailable(
-                f"ledger {name}: the file was deleted or replaced while it was open; put it back, or open the gateway again"
+                f"ledger {name}: the file was deleted or replaced while it was open; "
+                "put it back, or open the gateway again"
             )
 
     def _seen(self) -> tuple[int, int] | None:
@@ -432,7 +436,8 @@ class _mapped:  # noqa: N801  used as a statement
 def _raise_unavailable(path: Path, error: Exception) -> NoReturn:
     text = str(error)
     if "locked" in text:
-        remedy = f"another process has held its write lock for {BUSY_SECONDS:.0f} s: end it, or give each host its own ledger"
+        held = f"another process has held its write lock for {BUSY_SECONDS:.0f} s"
+        remedy = f"{held}: end it, or give each host its own ledger"
     elif "full" in text:
         remedy = "the disk is full: free some space; what was committed is safe"
     elif "readonly" in text or "unable to open" in text:
