@@ -49,7 +49,7 @@ Accounts = list[tuple[AccountKey, Limits | None]]
 """Accounts with their limits; None: the run's own, which stand in the run."""
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class Wish(Struct, frozen=True, gc=False, kw_only=True):
     """A call on its way in, with what can be told of it without the ledger."""
 
     call: ToolCall
@@ -59,7 +59,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     fingerprint: str
 
 
-class Ticket(Struct, frozen=True, kw_only=True):
+class Ticket(Struct, frozen=True, gc=False, kw_only=True):
     """An admitted call: the right to perform it once."""
 
     wish: Wish
@@ -74,7 +74,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
         return self.record.hold.amounts.usd if self.record.hold else 0
 
 
-class Running(Struct, frozen=True):
+class Running(Struct, frozen=True, gc=False):
     """The same call is being performed by somebody else."""
 
     key: CallKey
@@ -94,7 +94,7 @@ def wish_of(call: ToolCall, tool: Tool | None, problem: str) -> Wish:
     return Wish(call=call, tool=tool, problem="", arguments=arguments, fingerprint=fingerprint(call, schema, arguments))
 
 
-class _Weighed(Struct, frozen=True, kw_only=True):
+class _Weighed(Struct, frozen=True, gc=False, kw_only=True):
     """Everything known of one call inside its transaction, once it was weighed."""
 
     wish: Wish
@@ -113,8 +113,8 @@ class _Weighed(Struct, frozen=True, kw_only=True):
     def record(self, event: Event, **changes: Any) -> Record:
         """The record after an event: the prior one moved on, or a new one."""
         prior, call = self.facts.prior, self.wish.call
-        if prior is not None:  # with the fingerprint of now: its tool's schema may have changed since
-            known_as = self.wish.fingerprint or prior.fingerprint
+        if prior is not None:  # with the fingerprint of now: the schema may have changed, a person may have edited it
+            known_as = self.facts.digest or prior.fingerprint
             state = move(prior.state, event)
             return replace(prior, state=state, decision=self.decision, fingerprint=known_as, **changes)
         return Record(
@@ -150,8 +150,7 @@ class Admission:
         if verdict is Verdict.REPLAY:
             return self._replay(tx, weighed)
         if verdict is Verdict.WAIT:
-            running = _answering(weighed)
-            return Running(bookings.call_key(running), running.lease.until if running.lease else 0)
+            return _running(_answering(weighed))
         return self._refuse(tx, weighed)
 
     # --- the facts ---------------------------------------------------------------------------------------------------
@@ -300,7 +299,7 @@ class Admission:
             return answers.denied(call.call_id, call.tool, decision, StopReason.MAX_DENIALS)
         return answers.refused(call.call_id, call.tool, decision)
 
-    def _replay(self, tx: Tx, weighed: _Weighed) -> Outcome:
+    def _replay(self, tx: Tx, weighed: _Weighed) -> Running | Outcome:
         call, known = weighed.wish.call, _answering(weighed)
         if known.state is State.REPEATED:
             known = tx.get(CallKey(call.tenant, known.of_run or call.run_id, known.of)) or known
@@ -310,6 +309,8 @@ class Admission:
                 tx.put(RunKey(call.tenant, call.run_id), weighed.run.asks_no_more(weighed.facts.approval.approval_id))
             record = weighed.record(Event.REPEAT, of=known.call.key, of_run=known.call.run_id)
             self._write(tx, weighed, record)
+        if known.state is State.LEASED:
+            return _running(known)
         return answers.recorded(known, weighed.run, call.call_id, replayed=True)
 
     # --- what they write ---------------------------------------------------------------------------------------------
@@ -379,6 +380,10 @@ def clipped(value: Any) -> Any:
     if isinstance(value, list):
         return [clipped(child) for child in value[:CLIP]]
     return value
+
+
+def _running(record: Record) -> Running:
+    return Running(bookings.call_key(record), record.lease.until if record.lease else 0)
 
 
 def _answering(weighed: _Weighed) -> Record:

@@ -13,7 +13,6 @@ from interlock.core.outcome import Denied, Done, Failed, Outcome, Pending, Stopp
 from interlock.core.record import Record
 from interlock.core.run import STOP_TEXTS, Run
 from interlock.core.verdict import Decision, StopReason, Verdict
-from interlock.results import text_for_model
 
 _STOPPED_BY_ANSWER = frozenset({StopReason.APPROVAL_REJECTED, StopReason.APPROVAL_EXPIRED})
 
@@ -45,13 +44,17 @@ def recorded(record: Record, run: Run, call_id: str, *, replayed: bool, decision
     tool, decision = record.call.tool, decision or record.decision
     if record.state is State.DONE:
         value = msgspec.json.decode(record.result)
+        text = value if isinstance(value, str) else bytes(record.result).decode()
         return Done(
-            call_id=call_id, decision=decision, text=text_for_model(value), value=value, replayed=replayed,
+            call_id=call_id, decision=decision, text=text, value=value, replayed=replayed,
             approval_id=record.approval_id,
         )
     if record.state is State.FAILED:
         text = f"FAILED: {tool} did not do it: {record.error}. You may try again if that can help."
         return Failed(call_id=call_id, decision=decision, text=text, replayed=replayed, approval_id=record.approval_id)
+    if record.state is State.LEASED:  # somebody else is performing it anew, with the same key
+        text = f"UNKNOWN: {tool} is being performed by another process. Do not try again; ask later."
+        return Unknown(call_id=call_id, decision=decision, text=text, replayed=replayed, approval_id=record.approval_id)
     if record.state is State.UNKNOWN:
         text = (
             f"UNKNOWN: it is not known whether {tool} did it: {record.error}. Do not try again: it may have happened."

@@ -6,10 +6,10 @@ Not a rule of anything. Law: whatever is opened here is closed by `Gateway.close
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from interlock import pins
@@ -26,6 +26,9 @@ from interlock.telemetry import Telemetry
 from interlock.unit import Unit
 from interlock.vaults import Vaults
 from interlock.watch import Watch
+
+if TYPE_CHECKING:
+    from interlock.tools.mcp import McpUpstream
 
 
 class SystemClock:
@@ -111,7 +114,7 @@ def notary_of(config: Config, store: Store, clock: Clock, *, own: bool = True) -
     places = beside(path) if path is not None else None
     key = config.base / settings.key if settings.key else places.key if places else None
     sink = config.base / settings.checkpoints if settings.checkpoints else places.sink if places else None
-    if own and key is None and sink is None and config.ledger.startswith("postgresql://"):
+    if own and config.path and key is None and sink is None and config.ledger.startswith("postgresql://"):
         named = urlsplit(config.ledger).path.strip("/") or "interlock"
         key, sink = config.base / f"{named}.key", config.base / f"{named}.checkpoints"
     if (key is None) != (sink is None):
@@ -159,22 +162,48 @@ def _connect(gateway: Gateway) -> None:
             gateway.register(tool, problem=pins.problem(pin, tool.digest) or "", replace=True)
 
     declare = partial(gateway.config.declared, said=())  # an upstream's word counts for nothing by itself
-    opened = []
+    opened, scoped = [], []
     for settings in gateway.config.upstreams.values():
         upstream = McpUpstream(
             settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe
         )
         gateway.closing.append(upstream.close)
-        opened.append((settings, upstream.start()))
+        if settings.credential and "{" in gateway.config.credentials.get(settings.credential, ""):
+            scoped.append(upstream)  # there is no credential before there is a tenant
+        else:
+            opened.append((upstream, upstream.start()))
     troubles = []
-    for settings, listed in opened:
+    for upstream, listed in opened:
         try:
             listed.result()
         except ToolError as error:
-            if settings.command:  # ours to start: a mistake in the config
-                troubles.append(f"upstream {settings.name}: {error}")
-            else:  # somebody else's to run: it is tried again, and its tools are there once it is
-                what = f"upstream {settings.name} cannot be reached yet; its tools are missing"
-                gateway.telemetry.trouble(what, error)
+            if upstream.settings.command:  # ours to start: a mistake in the config
+                troubles.append(f"upstream {upstream.settings.name}: {error}")
+            else:
+                _missing(gateway, upstream.settings.name, error)
     if troubles:
         raise ToolError("; ".join(troubles))
+    if scoped:
+        gateway.opening.append(_starter(gateway, scoped))
+
+
+def _starter(gateway: Gateway, scoped: Sequence[McpUpstream]) -> Callable[[str, str], None]:
+    """What starts the upstreams whose credential is a tenant's, when that tenant opens its first run."""
+    started: set[tuple[str, str]] = set()
+
+    def start(tenant: str, env: str) -> None:
+        if (tenant, env) in started:
+            return
+        started.add((tenant, env))
+        for upstream in scoped:
+            try:
+                upstream.start(tenant, env).result()
+            except ToolError as error:
+                _missing(gateway, upstream.settings.name, error)
+
+    return start
+
+
+def _missing(gateway: Gateway, name: str, error: ToolError) -> None:
+    """Somebody else's to run: it is tried again, and its tools are there once it is."""
+    gateway.telemetry.trouble(f"upstream {name} cannot be reached yet; its tools are missing", error)

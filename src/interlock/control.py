@@ -159,7 +159,8 @@ class Control:
         """Stop it now. A scope that names several things holds where all of them do; naming nothing is everything.
 
         Returns when no process that reads this ledger can begin another effect in the scope; calls in flight have been
-        told to end. `mode="writes"` lets plain reads go on. Killing what is killed already renews its mode and reason.
+        told to end. `mode="writes"` lets plain reads go on. Killing what is killed already renews the reason; of the
+        two modes the stricter stays.
         """
         if not by or not reason:
             raise Refused("say who kills, and why: by=, reason=")
@@ -170,16 +171,13 @@ class Control:
                 raise Refused(f"{problem}; to kill everything, name nothing")
         if mode not in tuple(Mode):
             raise Refused(f"mode is {' or '.join(Mode)}, not {mode!r}")
-        for what, name in (("tenant", tenant), ("agent", agent), ("tool", tool), ("run", run)):
-            problem = problem_of_name(name, what) if name else None
-            if problem is not None:
-                raise Refused(f"{problem}; leave it out to kill for every {what}")
         reason = self._gateway.redactor.redact_text(reason)
         scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
         known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
         now = self._gateway.clock.now()
         switch_id, since = (known.switch_id, known.at) if known else (f"sw_{secrets.token_hex(8)}", now)
-        switch = Switch(switch_id, scope, Mode(mode), by, reason, since)
+        strict = Mode.ALL if known is not None and known.mode is Mode.ALL else Mode(mode)
+        switch = Switch(switch_id, scope, strict, by, reason, since)
         self._gateway.board.put(switch)
         self._gateway.flights.kill((switch,))
         self.record_switch(switch)
@@ -190,17 +188,19 @@ class Control:
     ) -> Switch:
         """Let go of just this scope; every other switch stays. Raises Refused where nothing of this scope is killed."""
         scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
-        known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
-        if known is None:
+        known = [each for each in self._gateway.board.active() if each.scope == scope]
+        if not known:
             others = "; ".join(str(each.scope) for each in self._gateway.board.active()) or "nothing"
             raise Refused(f"no kill switch holds for {scope}; what is killed: {others}")
         if not by:
             raise Refused("say who releases: by=")
         now, reason = self._gateway.clock.now(), self._gateway.redactor.redact_text(reason)
-        released = replace(known, released_at=now, released_by=by, release_reason=reason)
-        self._gateway.board.put(released)
-        self.record_switch(released)
-        return released
+        released = [replace(each, released_at=now, released_by=by, release_reason=reason) for each in known]
+        for each in released:  # more than one where two processes killed the same scope at once
+            self._gateway.board.put(each)
+        for each in released:
+            self.record_switch(each)
+        return released[0]
 
     def switches(self, *, active: bool = True) -> tuple[Switch, ...]:
         """The switches in force, or with `active=False` all that ever were."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 POLL = (0.002, 0.1)  #: seconds between looks at a call that somebody else is performing: first, and at most
+PATIENCE = 5.0  #: seconds that closing waits for calls in flight
 SETTLE_TRIES = 5  #: an effect that happened is worth more than one try to write it down
 
 
@@ -79,6 +80,8 @@ class Gateway:
         self.flights = Flights()
         self.loop = LoopThread()
         self.tools: dict[str, Registered] = {}
+        self.opening: list[Callable[[str, str], None]] = []  #: told of the tenant and env of each run, before it opens
+        self._closed = False
         self.closing: list[Callable[[], None]] = []  #: what else ends with the gateway, last in, first out
         self.meter = Meter(config.prices)
         self.noticed: Callable[[str], None] = lambda _: None  #: told of a tenant whose audit has moved
@@ -233,6 +236,8 @@ class Gateway:
                     return (yield settle(ticket, performed, self.clock))  # type: ignore[no-any-return]
                 except LedgerUnavailable as error:
                     trouble = error
+                if self._closed:
+                    break
                 if attempt + 1 < SETTLE_TRIES:
                     yield Pause(0.05 * 4**attempt, owed=True)
             raise LedgerUnavailable(
@@ -264,7 +269,14 @@ class Gateway:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Finish what is being committed, then let go of the ledger, the upstreams and the threads."""
+        """Wait a moment for calls in flight, finish what is being committed, then let go of everything.
+
+        A call that has not ended by then is not waited for: it is unknown when its lease runs out.
+        """
+        give_up = time.monotonic() + PATIENCE
+        while len(self.flights) and time.monotonic() < give_up:
+            time.sleep(POLL[0])
+        self._closed = True
         while self.closing:
             self.closing.pop()()
         self._stage.close()

@@ -49,7 +49,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def webhook(settings: ApprovalSettings) -> Deliver:
     """Deliver by POST to the configured URL."""
-    opener = urllib.request.build_opener(_NoRedirect)
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
     url = settings.webhook_url or ""
     vault = Vaults({"webhook": settings.webhook_secret}) if settings.webhook_secret else None
 

@@ -217,12 +217,13 @@ class Run:
             if not model or output is None:
                 return None
             least = self._gateway.meter.price(model, Usage(input_tokens=given or 0, output_tokens=output))
-            most = self._gateway.meter.price(model, Usage(input_tokens=window or 0, output_tokens=output))
-            if least is None or most is None:
+            if least is None:
                 return None
-            usd = _within("usd", lines, least, most)
+            whole = None if window is None else Usage(input_tokens=window, output_tokens=output)
+            usd = _within("usd", lines, least, self._gateway.meter.price(model, whole) if whole else None)
         if "tokens" in limited:
-            tokens = _within("tokens", lines, (given or 0) + (output or 0), (window or 0) + (output or 0))
+            most = None if window is None or output is None else window + output
+            tokens = _within("tokens", lines, (given or 0) + (output or 0), most)
         return Amounts(steps=1, usd=usd, tokens=tokens)
 
     def _in_dollars(self, run: core.Run) -> bool:
@@ -326,6 +327,8 @@ def open_run(
     if any(problems):
         raise ConfigError("; ".join(problem for problem in problems if problem))
     budget = gateway.config.run_budget(tenant, agent, budgets)
+    for prepare in gateway.opening:
+        prepare(tenant, env)
     now = gateway.clock.now()
     wanted = core.Run(
         tenant=tenant, run_id=run_id or fresh_id("run", now), agent=agent, env=env, opened_at=now,
@@ -390,10 +393,10 @@ def _used(account: Account, limits: Limits, unit: str, scale: int = 1) -> Used:
     return Used(spent / scale, held / scale, left and left / scale, limit and limit / scale)
 
 
-def _within(unit: str, lines: tuple[Line, ...], least: int, most: int) -> int:
-    """The worst case, or all that is left where that is less; but never less than what is sure to be used."""
-    left = [room for line in lines if (room := getattr(line.account.left(line.limits), unit)) is not None]
-    return max(least, min(most, *left)) if left else most
+def _within(unit: str, lines: tuple[Line, ...], least: int, most: int | None) -> int:
+    """The worst case (None: nobody knows), or all that is left where that is less; but at least what is sure."""
+    left: list[int] = [room for line in lines if (room := getattr(line.account.left(line.limits), unit)) is not None]
+    return max(least, min(left) if most is None else min(most, *left))
 
 
 def _short(lines: tuple[Line, ...], cost: Amounts) -> str:

@@ -27,7 +27,7 @@ from interlock.unit import Tx, Unit
 _OUTCOME = {Event.CATCH: "not_performed"}
 
 
-class Performed(Struct, frozen=True, kw_only=True):
+class Performed(Struct, frozen=True, gc=False, kw_only=True):
     """What is known after an effect was tried."""
 
     event: Event
@@ -81,7 +81,7 @@ def _settle(tx: Tx, ticket: Ticket, performed: Performed, now: int) -> Outcome:
         bookings.entry_of(
             settled, Kind.SETTLED, now, outcome=_OUTCOME.get(performed.event, settled.state), error=performed.error,
             usd=spent.usd, result_digest=digest(performed.result) if performed.result is not None else "",
-            reasons=(performed.caught,) if performed.caught else (),
+            reasons=(performed.caught,) if performed.caught else (), note=_overcharge(record, performed),
         )
     )
     if run.asking and run.paused_at is None:
@@ -117,6 +117,13 @@ def _too_late(tx: Tx, record: Record, run: Run, performed: Performed, now: int, 
 
 def _owns(record: Record, ticket: Ticket) -> bool:
     return record.lease is not None and record.lease.lease_id == ticket.lease.lease_id
+
+
+def _overcharge(record: Record, performed: Performed) -> str:
+    held = record.hold.amounts.usd if record.hold is not None else 0
+    if performed.usd is None or performed.usd <= held:
+        return ""
+    return f"the tool reported {performed.usd} micro-dollars, more than the {held} that it may cost; {held} are booked"
 
 
 def _spent(record: Record, performed: Performed) -> Amounts:

@@ -94,7 +94,7 @@ class Tx:
         for key in self._fingerprints.get(fingerprint, ()):
             if key.tenant == tenant and key.run_id == run_id:
                 found[key] = self.written[key]
-        return list(found.values())
+        return self._still(found, fingerprint)
 
     def same_in_tenant(self, tenant: str, fingerprint: str, since: int) -> list[Record]:
         """The calls of a tenant with this fingerprint whose tools dedupe beyond the run, asked since a time."""
@@ -103,7 +103,11 @@ class Tx:
             record = self.written[key]
             if key.tenant == tenant and record.tenant_wide and record.asked_at >= since:
                 found[key] = record
-        return list(found.values())
+        return self._still(found, fingerprint)
+
+    def _still(self, found: dict[CallKey, Record], fingerprint: str) -> list[Record]:
+        """Without those that this transaction has given another fingerprint: a person has edited them."""
+        return [record for key, record in found.items() if self.written.get(key, record).fingerprint == fingerprint]
 
     def calls_of(self, tenant: str, run_id: str) -> list[Record]:
         """All calls of a run, oldest first."""

@@ -66,7 +66,7 @@ class Watch:
             gateway.flights.kill(switches)
         now, length = gateway.clock.now(), gateway.config.lease
         for flight in gateway.flights:
-            left = flight.lease_until - now
+            left = flight.lease_until - MARGIN - now
             if left > length // 2 or flight.lease_until >= flight.ticket.deadline + MARGIN:
                 continue
             until = min(flight.ticket.deadline, now + length) + MARGIN

@@ -25,7 +25,7 @@ class Standing(StrEnum):
     WITHDRAWN = "withdrawn"  #: no longer needed, or no longer what would run
 
 
-class Answer(Struct, frozen=True, omit_defaults=True):
+class Answer(Struct, frozen=True, gc=False, omit_defaults=True):
     """One person's answer."""
 
     by: str
@@ -34,7 +34,7 @@ class Answer(Struct, frozen=True, omit_defaults=True):
     note: str = ""
 
 
-class Card(Struct, frozen=True, omit_defaults=True):
+class Card(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a person is shown. All of it redacted."""
 
     tool: str
@@ -49,7 +49,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     cost_usd: int = 0  #: micro-dollars
 
 
-class Approval(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Approval(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One question to people, and their answers."""
 
     approval_id: str

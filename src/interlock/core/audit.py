@@ -43,7 +43,7 @@ class Kind(StrEnum):
     ACCEPTED = "accepted"  #: a person accepted a changed definition
 
 
-class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One line of the audit log. Every field here is attested: this list is what the hash covers, and nothing else is.
 
     Arguments and results stand as digests and a redacted view; a credential never does.
@@ -81,14 +81,14 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: Mapping[str, Any] = {}  #: of a person's act: its scope, its amounts
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, gc=False):
     """The tip of a tenant's chain."""
 
     seq: int = 0
     hash: str = GENESIS
 
 
-class Sealed(Struct, frozen=True):
+class Sealed(Struct, frozen=True, gc=False):
     """An entry as it is stored: its canonical bytes, and their hash."""
 
     tenant: str

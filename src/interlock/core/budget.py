@@ -44,7 +44,7 @@ class Window(StrEnum):
 _LENGTHS = {Window.MINUTE: 60 * MICROS, Window.HOUR: 3600 * MICROS, Window.DAY: 86400 * MICROS}
 
 
-class Amounts(Struct, frozen=True, omit_defaults=True):
+class Amounts(Struct, frozen=True, gc=False, omit_defaults=True):
     """So much of each unit."""
 
     steps: int = 0
@@ -70,7 +70,7 @@ class Amounts(Struct, frozen=True, omit_defaults=True):
 NOTHING = Amounts()
 
 
-class Limits(Struct, frozen=True, omit_defaults=True):
+class Limits(Struct, frozen=True, gc=False, omit_defaults=True):
     """The most of each unit; None where there is no limit."""
 
     steps: int | None = None
@@ -95,7 +95,7 @@ class AccountKey(NamedTuple):
     kind: str = "account"
 
 
-class Account(Struct, frozen=True, omit_defaults=True):
+class Account(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is held and spent in one window, and by how much a person has raised its limits."""
 
     held: Amounts = NOTHING
@@ -130,14 +130,14 @@ class Account(Struct, frozen=True, omit_defaults=True):
         return Account(self.held, self.spent, self.extra.plus(more))
 
 
-class Hold(Struct, frozen=True):
+class Hold(Struct, frozen=True, gc=False):
     """What a call or a step has set aside, on all its accounts alike."""
 
     amounts: Amounts
     accounts: tuple[AccountKey, ...]
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One account as a fact: where it is, what its limits are, how it stands."""
 
     key: AccountKey

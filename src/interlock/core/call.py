@@ -69,7 +69,7 @@ class Role(StrEnum):
     CONTENT = "content"  #: free text or data
 
 
-class Cost(Struct, frozen=True, forbid_unknown_fields=True):
+class Cost(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What one call of a tool costs, beside the call itself."""
 
     usd: int = 0  #: micro-dollars; the fixed price, or the most that a tool which reports its cost may report
@@ -77,14 +77,14 @@ class Cost(Struct, frozen=True, forbid_unknown_fields=True):
     reported: bool = False  #: True: the tool reports what it cost, up to `usd`; unreported, all of it is spent
 
 
-class Dedupe(Struct, frozen=True):
+class Dedupe(Struct, frozen=True, gc=False):
     """Where a second call with the same fingerprint is answered from the record of the first."""
 
     scope: Literal["run", "tenant", "off"] = "off"
     window: int = 0  #: microseconds, for scope `tenant`
 
 
-class Tool(Struct, frozen=True, kw_only=True):
+class Tool(Struct, frozen=True, gc=False, kw_only=True):
     """What the owner says of a tool. A tool that is declared nowhere counts as irreversible."""
 
     name: str
@@ -118,7 +118,7 @@ DEDUPE_IN_RUN = Dedupe("run")
 DEDUPE_OFF = Dedupe("off")
 
 
-class ToolCall(Struct, frozen=True, kw_only=True):
+class ToolCall(Struct, frozen=True, gc=False, kw_only=True):
     """One wish to use one tool, as the adapter, the face or the user's own loop brings it."""
 
     tenant: str

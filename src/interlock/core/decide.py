@@ -23,7 +23,7 @@ from interlock.core.switch import Mode, Switch
 from interlock.core.verdict import Decision, Reason, StopReason, Verdict
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class Facts(Struct, frozen=True, gc=False, kw_only=True):
     """All that a decision may depend on, read in one transaction."""
 
     now: int

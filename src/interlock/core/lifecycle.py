@@ -85,6 +85,7 @@ MOVES: dict[State, dict[Event, State]] = {
         Event.DENY: State.LAPSED,
         Event.SUCCEED: State.DONE,  # the owner had only paused
         Event.FAIL: State.FAILED,
+        Event.CATCH: State.DENIED,
     },
     State.UNKNOWN: {
         Event.ALLOW: State.LEASED,  # only a tool that dedupes on our key: with the same key, under the same hold
@@ -93,6 +94,7 @@ MOVES: dict[State, dict[Event, State]] = {
         Event.SUCCEED: State.DONE,  # the owner had only paused, and settles its own call, once
         Event.FAIL: State.FAILED,
         Event.LOSE: State.UNKNOWN,
+        Event.CATCH: State.FAILED,  # the owner slept before its effect, and knows that it did not begin
         Event.HAPPENED: State.DONE,
         Event.DID_NOT_HAPPEN: State.FAILED,
     },

@@ -13,7 +13,7 @@ from msgspec import Struct
 from interlock.core.verdict import Decision, StopReason
 
 
-class Outcome(Struct, frozen=True, kw_only=True, tag_field="kind"):
+class Outcome(Struct, frozen=True, gc=False, kw_only=True, tag_field="kind"):
     """What became of a call."""
 
     call_id: str
@@ -30,25 +30,25 @@ class Outcome(Struct, frozen=True, kw_only=True, tag_field="kind"):
         return str(self.__struct_config__.tag)
 
 
-class Done(Outcome, frozen=True, kw_only=True, tag="done"):
+class Done(Outcome, frozen=True, gc=False, kw_only=True, tag="done"):
     """Performed, once."""
 
 
-class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
+class Failed(Outcome, frozen=True, gc=False, kw_only=True, tag="failed"):
     """Tried, and known not to have happened (for a read: it gave nothing)."""
 
 
-class Unknown(Outcome, frozen=True, kw_only=True, tag="unknown"):
+class Unknown(Outcome, frozen=True, gc=False, kw_only=True, tag="unknown"):
     """It may have happened or not. It is never tried again on its own; a person reconciles it."""
 
 
-class Denied(Outcome, frozen=True, kw_only=True, tag="denied"):
+class Denied(Outcome, frozen=True, gc=False, kw_only=True, tag="denied"):
     """Not performed; the run goes on."""
 
 
-class Pending(Outcome, frozen=True, kw_only=True, tag="pending"):
+class Pending(Outcome, frozen=True, gc=False, kw_only=True, tag="pending"):
     """Not performed yet: a person is asked. The same call, sent again after the answer, is weighed afresh."""
 
 
-class Stopped(Outcome, frozen=True, kw_only=True, tag="stopped"):
+class Stopped(Outcome, frozen=True, gc=False, kw_only=True, tag="stopped"):
     """Not performed: the run is over, for `stop_reason`."""

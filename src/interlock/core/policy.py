@@ -22,7 +22,7 @@ Condition = Callable[[Mapping[str, Any]], bool]
 _GLOB = frozenset("*?[")
 
 
-class Rule(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Rule(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One line of the policy. A selector left empty selects all; several selectors must all hold."""
 
     id: str

@@ -18,14 +18,14 @@ from interlock.core.verdict import Decision
 NO_RESULT = Raw(b"")  #: nothing is known to have been returned; `null` is something
 
 
-class Lease(Struct, frozen=True):
+class Lease(Struct, frozen=True, gc=False):
     """The right to perform one call, once, until a time. `lease_id` tells one owner from the next."""
 
     lease_id: str
     until: int
 
 
-class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Record(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One call, as far as it has come. `version` is of this shape: see `tests/corpus`."""
 
     call: ToolCall  #: as it was made

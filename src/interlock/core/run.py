@@ -15,7 +15,7 @@ from interlock.core.budget import Hold, Limits
 from interlock.core.verdict import StopReason
 
 
-class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A run as the ledger has it. Times in microseconds."""
 
     tenant: str
@@ -86,7 +86,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
 FAILURES = frozenset({StopReason.TOOL_ERROR, StopReason.MODEL_ERROR, StopReason.LEDGER_UNAVAILABLE})
 
 
-class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One model turn. `ended_at` None: begun, not heard of since; its hold stays until it ends or the run is over."""
 
     tenant: str
@@ -101,7 +101,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     usd: int | None = None  #: micro-dollars; None: unpriced
 
 
-class StopText(Struct, frozen=True):
+class StopText(Struct, frozen=True, gc=False):
     """What to say of a stop, and to whom."""
 
     model: str

@@ -20,7 +20,7 @@ class Mode(StrEnum):
     WRITES = "writes"  #: whatever is not a plain read
 
 
-class Scope(Struct, frozen=True, omit_defaults=True):
+class Scope(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a switch holds for. A field left empty holds for all; all empty is everything. `tool` may be a glob."""
 
     tenant: str = ""
@@ -42,7 +42,7 @@ class Scope(Struct, frozen=True, omit_defaults=True):
         return ", ".join(named) or "everything"
 
 
-class Switch(Struct, frozen=True, omit_defaults=True):
+class Switch(Struct, frozen=True, gc=False, omit_defaults=True):
     """One kill, with its release once it has come."""
 
     switch_id: str

@@ -48,7 +48,7 @@ class StopReason(StrEnum):
     LEDGER_UNAVAILABLE = "ledger_unavailable"  #: the ledger could not commit
 
 
-class Reason(Struct, frozen=True, omit_defaults=True):
+class Reason(Struct, frozen=True, gc=False, omit_defaults=True):
     """One guard's answer."""
 
     guard: str
@@ -58,7 +58,7 @@ class Reason(Struct, frozen=True, omit_defaults=True):
     stop: StopReason | None = None  #: with verdict STOP: why
 
 
-class Decision(Struct, frozen=True, omit_defaults=True):
+class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
     """A verdict, every reason for it, and the version of the policy that was in force."""
 
     verdict: Verdict

@@ -21,7 +21,7 @@ KNOWN_VERSIONS = frozenset({1})
 BEGINNING = Head()
 
 
-class Problem(Struct, frozen=True):
+class Problem(Struct, frozen=True, gc=False):
     """The first entry that is not as it was sealed, and what is wrong with it."""
 
     seq: int
@@ -37,7 +37,7 @@ class Anchor(NamedTuple):
     signed: bool = False  #: a checkpoint, not just a row beside the entries
 
 
-class Verification(Struct, frozen=True, kw_only=True):
+class Verification(Struct, frozen=True, gc=False, kw_only=True):
     """What a verification found."""
 
     ok: bool

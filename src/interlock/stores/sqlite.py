@@ -35,8 +35,8 @@ from interlock.stores.migrate import TABLE, migrate, pending
 from interlock.unit import Tx, Unit
 
 BUSY_SECONDS = 10.0  #: how long a transaction waits for the other writers of the file
-REMEMBERED = 20_000  #: rows kept between transactions, at most
-REMEMBERED_SIZE = 32_000_000  #: characters of calls kept between transactions, at most
+REMEMBERED = 5_000  #: rows kept between transactions, at most
+REMEMBERED_SIZE = 8_000_000  #: characters of calls kept between transactions, at most
 PAGE = 500
 
 _encode = msgspec.json.Encoder().encode
@@ -102,6 +102,9 @@ class _Remembered:
             if type(key) in _KEPT:
                 self.rows[key] = value
             elif type(key) is CallKey and (of_run := self.calls.get(key[:2])) is not None:
+                before = of_run.get(key.key)
+                if before is not None and before.fingerprint != value.fingerprint:
+                    del self.same[(*key[:2], before.fingerprint)][key.key]
                 of_run[key.key] = value
                 self.same.setdefault((*key[:2], value.fingerprint), {})[key.key] = value
 
@@ -216,7 +219,8 @@ class SqliteSwitchBoard:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
-        self._known: tuple[int | None, tuple[Switch, ...]] = (None, ())  #: the file's version, and what was in force
+        self._version: int | None = None
+        self._active: tuple[Switch, ...] = ()
         with _mapped(self._path):
             self._connection = _connect(self._path, "full")
             with begun(self._connection):
@@ -227,17 +231,13 @@ class SqliteSwitchBoard:
         self._file = _File(self._path)
 
     def active(self) -> tuple[Switch, ...]:
-        self._file.check()
-        try:
+        with self._lock, _mapped(self._path):  # the lock: Python shares its prepared statements between threads
+            self._file.check()
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        except sqlite3.Error as error:
-            _raise_unavailable(self._path, error)
-        known = self._known
-        if version == known[0]:  # nobody has written since: the pragma looks at the file, not at a cache
-            return known[1]
-        with self._lock, _mapped(self._path):
-            self._known = (version, self._read(" WHERE active = 1"))
-            return self._known[1]
+            if version != self._version:  # somebody has written since: the pragma looks at the file, not at a cache
+                self._active = self._read(" WHERE active = 1")
+                self._version = version
+            return self._active
 
     def history(self) -> tuple[Switch, ...]:
         with self._lock, _mapped(self._path):
@@ -252,7 +252,7 @@ class SqliteSwitchBoard:
                     " active = excluded.active, body = excluded.body",
                     (switch.switch_id, switch.at, int(switch.active), _encode(switch).decode()),
                 )
-            self._known = (None, ())
+            self._version = None
 
     def close(self) -> None:
         with self._lock:
@@ -440,6 +440,8 @@ def _raise_unavailable(path: Path, error: Exception) -> NoReturn:
         remedy = f"{held}: end it, or give each host its own ledger"
     elif "full" in text:
         remedy = "the disk is full: free some space; what was committed is safe"
+    elif "disk I/O" in text:
+        remedy = "the disk fails, or a quota is used up: see the system's log; what was committed is safe"
     elif "readonly" in text or "unable to open" in text:
         remedy = "make the file and its folder writable for this user"
     elif "malformed" in text or "not a database" in text:

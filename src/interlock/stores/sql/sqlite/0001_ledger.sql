@@ -1,5 +1,6 @@
 -- The ledger on SQLite. `body` is the JSON of the value; the other columns only find rows. `tenant` leads every key.
--- Tables that every call writes are clustered on their key: each b-tree less is a page less in every commit.
+-- Small rows are clustered on their key: a b-tree less is a page less in every commit. Rows that may be longer than a
+-- quarter of a page are not: there they would take an overflow page each.
 
 CREATE TABLE heads (
     tenant TEXT PRIMARY KEY,
@@ -36,7 +37,7 @@ CREATE TABLE calls (
     tenant_wide INTEGER NOT NULL,
     body        TEXT NOT NULL,
     PRIMARY KEY (tenant, run_id, key)
-) WITHOUT ROWID;
+);
 CREATE INDEX calls_same ON calls (tenant, run_id, fingerprint);
 CREATE INDEX calls_same_in_tenant ON calls (tenant, fingerprint, asked_at) WHERE tenant_wide = 1;
 CREATE INDEX calls_leased ON calls (lease_until) WHERE lease_until IS NOT NULL;
@@ -75,4 +76,4 @@ CREATE TABLE audit (
     hash   TEXT NOT NULL,
     body   TEXT NOT NULL,               -- the entry's canonical bytes, as hashed
     PRIMARY KEY (tenant, seq)
-) WITHOUT ROWID;
+);
