@@ -21,7 +21,8 @@ from interlock.errors import (
 from interlock.gateway import Gateway
 from interlock.meter import Usage
 from interlock.ports import CallInfo
-from interlock.runs import Report, Run
+from interlock.reports import Report
+from interlock.runs import Run
 from interlock.tools.python import Credential
 
 __all__ = [

@@ -91,7 +91,8 @@ def _ledger(config: Config) -> tuple[Store, SwitchBoard]:
         from interlock.stores.memory import MemoryStore, MemorySwitchBoard
 
         return MemoryStore(), MemorySwitchBoard()
-    from interlock.stores.sqlite import SqliteStore, SqliteSwitchBoard
+    from interlock.stores.sqlite import SqliteStore
+    from interlock.stores.sqlite_switches import SqliteSwitchBoard
 
     if not path.parent.is_dir():
         raise LedgerUnavailable(f"ledger {path.name}: its folder {path.parent} does not exist; create it")

@@ -107,7 +107,11 @@ class Tx:
 
     def _still(self, found: dict[CallKey, Record], fingerprint: str) -> list[Record]:
         """Without those that this transaction has given another fingerprint: a person has edited them."""
-        return [record for key, record in found.items() if self.written.get(key, record).fingerprint == fingerprint]
+        return [
+            record
+            for key, record in found.items()
+            if key not in self.written or self.written[key].fingerprint == fingerprint
+        ]
 
     def calls_of(self, tenant: str, run_id: str) -> list[Record]:
         """All calls of a run, oldest first."""

@@ -45,7 +45,8 @@ class House:
         """The store and the switch board that a gateway of this house would have."""
         if self.kind == "memory":
             return self._memory
-        from interlock.stores.sqlite import SqliteStore, SqliteSwitchBoard
+        from interlock.stores.sqlite import SqliteStore
+        from interlock.stores.sqlite_switches import SqliteSwitchBoard
 
         path = self.folder / "ledger.db"
         board = SqliteSwitchBoard(path.with_name(path.name + ".switches"))

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 import interlock.gateway
-import interlock.stores.sqlite
+import interlock.stores.sqlite_file
 from interlock import Gateway, LedgerUnavailable
 from interlock.core.lifecycle import State
 from tests.crash.points import Points
@@ -40,7 +40,7 @@ def sqlite_world(tmp_path: Path) -> World:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits that are long in production, so that a person may notice and help, are short here."""
-    monkeypatch.setattr(interlock.stores.sqlite, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(interlock.stores.sqlite_file, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(interlock.gateway, "SETTLE_TRIES", 2)
 
 

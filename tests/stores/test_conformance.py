@@ -32,7 +32,8 @@ def opener(kind: str, request: pytest.FixtureRequest, *, board: bool) -> Callabl
         return lambda: only
     if kind == "postgres":
         return partial(PostgresSwitchBoard if board else PostgresStore, request.getfixturevalue("postgres_url"))
-    from interlock.stores.sqlite import SqliteStore, SqliteSwitchBoard
+    from interlock.stores.sqlite import SqliteStore
+    from interlock.stores.sqlite_switches import SqliteSwitchBoard
 
     folder: Path = request.getfixturevalue("tmp_path")
     return partial(SqliteSwitchBoard, folder / "board.db") if board else partial(SqliteStore, folder / "ledger.db")

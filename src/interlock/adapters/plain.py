@@ -20,8 +20,9 @@ from interlock.core.outcome import Outcome, Pending
 from interlock.core.verdict import StopReason
 from interlock.errors import ConfigError, InterlockError, KeyReused, LedgerUnavailable, RunStopped
 from interlock.meter import Usage
+from interlock.reports import Report
 from interlock.results import error_text
-from interlock.runs import Report, Run
+from interlock.runs import Run
 
 T = TypeVar("T")
 

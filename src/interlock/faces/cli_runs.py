@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from interlock.core.run import Run
     from interlock.faces.cli_story import Happening
     from interlock.gateway import Gateway
-    from interlock.runs import Report, Used
+    from interlock.reports import Report, Used
 
 app = typer.Typer(help="What the agents' runs did.", no_args_is_help=True)
 
@@ -113,7 +113,7 @@ def runs(gateway: Gateway, tenant: str | None) -> Iterator[Run]:
 def show_run(run_id: AnId, tenant: OneTenant = None, config: Config = None, as_json: Json = False) -> None:
     """Show one run: how it stands, what it used, and all that happened in it."""
     from interlock.faces.cli_story import story
-    from interlock.runs import report_of
+    from interlock.reports import report_of
 
     with look(config) as gateway:
         run = find_run(gateway, run_id, tenant)

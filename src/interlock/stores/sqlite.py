@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file, and the switch board in another beside it.
+"""The ledger in one SQLite file.
 
 Not a rule of anything: it keeps and finds. Law: WAL, `synchronous=FULL` unless told otherwise, `BEGIN IMMEDIATE`;
 several processes on one file are correct. What is remembered between transactions is trusted only while nobody else has
@@ -10,15 +10,11 @@ POSIX locks, and people do open their ledger with the one they have.
 
 from __future__ import annotations
 
-import os
-import random
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -28,13 +24,11 @@ from interlock.core.budget import Account, AccountKey, Window
 from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
-from interlock.core.switch import Switch
-from interlock.errors import LedgerUnavailable
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, StepKey
 from interlock.stores.migrate import TABLE, migrate, pending
+from interlock.stores.sqlite_file import OpenedFile, begin, begun, connect, mapped
 from interlock.unit import Tx, Unit
 
-BUSY_SECONDS = 10.0  #: how long a transaction waits for the other writers of the file
 REMEMBERED = 5_000  #: rows kept between transactions, at most
 REMEMBERED_SIZE = 8_000_000  #: characters of calls kept between transactions, at most
 PAGE = 500
@@ -118,19 +112,19 @@ class SqliteStore:
         self._reading = threading.Lock()
         self._remembered = _Remembered()
         self._version = -1
-        with _mapped(self._path):
-            self._writer = _connect(self._path, synchronous)
+        with mapped(self._path):
+            self._writer = connect(self._path, synchronous)
             self._writer.execute("PRAGMA busy_timeout = 0")  # `_begin` waits in its own way
             if not _is_current(self._writer):  # looked at without the write lock: mostly there is nothing to do
                 with begun(self._writer):
                     migrate("sqlite", self._writer.execute)
-            self._reader = _connect(self._path, synchronous)
-        self._file = _File(self._path)
+            self._reader = connect(self._path, synchronous)
+        self._file = OpenedFile(self._path)
 
     def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
-        with self._writing, _mapped(self._path):
+        with self._writing, mapped(self._path):
             try:
-                _begin(self._writer)
+                begin(self._writer)
                 self._file.check()
                 session = _Session(self._writer, self._trusted())
                 tx = Tx(session, list(dict.fromkeys(key for unit in units for key in unit.keys)))
@@ -154,7 +148,7 @@ class SqliteStore:
         return self._remembered
 
     def load(self, key: Key) -> Any | None:
-        with self._reading, _mapped(self._path):
+        with self._reading, mapped(self._path):
             return _Session(self._reader, _Remembered()).load((key,)).get(key)
 
     def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[Run]:
@@ -162,7 +156,7 @@ class SqliteStore:
         return self._bodies(Run, f"SELECT body FROM runs{where} ORDER BY opened_at DESC LIMIT ?", (*values, limit))
 
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
-        with self._reading, _mapped(self._path):
+        with self._reading, mapped(self._path):
             return _Session(self._reader, _Remembered()).calls_of(tenant, run_id)
 
     def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
@@ -206,61 +200,11 @@ class SqliteStore:
             self._reader.close()
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[Any]:
-        with self._reading, _mapped(self._path):
+        with self._reading, mapped(self._path):
             return self._reader.execute(query, values).fetchall()
 
     def _bodies(self, kind: type, query: str, values: Sequence[Any]) -> list[Any]:
         return [msgspec.json.decode(row[0], type=kind) for row in self._rows(query, values)]
-
-
-class SqliteSwitchBoard:
-    """A `ports.SwitchBoard` in a small SQLite file of its own."""
-
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
-        self._lock = threading.Lock()
-        self._version: int | None = None
-        self._active: tuple[Switch, ...] = ()
-        with _mapped(self._path):
-            self._connection = _connect(self._path, "full")
-            with begun(self._connection):
-                self._connection.execute(
-                    "CREATE TABLE IF NOT EXISTS switches"
-                    " (switch_id TEXT PRIMARY KEY, at INTEGER NOT NULL, active INTEGER NOT NULL, body TEXT NOT NULL)"
-                )
-        self._file = _File(self._path)
-
-    def active(self) -> tuple[Switch, ...]:
-        with self._lock, _mapped(self._path):  # the lock: Python shares its prepared statements between threads
-            self._file.check()
-            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:  # somebody has written since: the pragma looks at the file, not at a cache
-                self._active = self._read(" WHERE active = 1")
-                self._version = version
-            return self._active
-
-    def history(self) -> tuple[Switch, ...]:
-        with self._lock, _mapped(self._path):
-            return self._read("")
-
-    def put(self, switch: Switch) -> None:
-        self._file.check()
-        with self._lock, _mapped(self._path):
-            with begun(self._connection):
-                self._connection.execute(
-                    "INSERT INTO switches VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                    " active = excluded.active, body = excluded.body",
-                    (switch.switch_id, switch.at, int(switch.active), _encode(switch).decode()),
-                )
-            self._version = None
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    def _read(self, where: str) -> tuple[Switch, ...]:
-        rows = self._connection.execute(f"SELECT body FROM switches{where} ORDER BY at, switch_id").fetchall()
-        return tuple(msgspec.json.decode(row[0], type=Switch) for row in rows)
 
 
 class _Session:
@@ -350,104 +294,6 @@ def _where(*parts: tuple[str, Any]) -> tuple[str, tuple[Any, ...]]:
     return where, tuple(value for _, value in given)
 
 
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
-    )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute("PRAGMA cache_size = -65536")  # KiB: a batch touches more pages than the 2 MiB of the default
-    return connection
-
-
 def _is_current(connection: sqlite3.Connection) -> bool:
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (TABLE,)).fetchone()
     return known is not None and not pending("sqlite", connection.execute)
-
-
-@contextmanager
-def begun(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that lands whole or not at all."""
-    _begin(connection)
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _begin(connection: sqlite3.Connection) -> None:
-    """Wait for the write lock in short, uneven steps: SQLite's own back-off sleeps up to 100 ms at a time."""
-    give_up = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > give_up:
-                raise
-            time.sleep(random.uniform(0.0001, 0.0004))  # spreads the writers, guards nothing
-        else:
-            return
-
-
-class _File:
-    """The file that was opened. SQLite itself goes on with one that was deleted or replaced, which nobody else sees."""
-
-    __slots__ = ("_opened", "_path")
-
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
-        self._opened = self._seen()
-
-    def check(self) -> None:
-        if self._seen() != self._opened:
-            name = Path(self._path).name
-            raise LedgerUnavailable(
-                f"ledger {name}: the file was deleted or replaced while it was open; "
-                "put it back, or open the gateway again"
-            )
-
-    def _seen(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._path)  # noqa: PTH116  on the road of every call
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
-
-class _mapped:  # noqa: N801  used as a statement
-    """Foreign errors become LedgerUnavailable, with what to do."""
-
-    __slots__ = ("_path",)
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.Error):
-            _raise_unavailable(self._path, error)
-
-
-def _raise_unavailable(path: Path, error: Exception) -> NoReturn:
-    text = str(error)
-    if "locked" in text:
-        held = f"another process has held its write lock for {BUSY_SECONDS:.0f} s"
-        remedy = f"{held}: end it, or give each host its own ledger"
-    elif "full" in text:
-        remedy = "the disk is full: free some space; what was committed is safe"
-    elif "disk I/O" in text:
-        remedy = "the disk fails, or a quota is used up: see the system's log; what was committed is safe"
-    elif "readonly" in text or "unable to open" in text:
-        remedy = "make the file and its folder writable for this user"
-    elif "malformed" in text or "not a database" in text:
-        remedy = "the file is damaged or is no ledger: restore it from a backup"
-    elif "closed" in text:
-        remedy = "the gateway was closed: open it again"
-    else:
-        remedy = "see the operations page of the docs"
-    raise LedgerUnavailable(f"ledger {path.name}: {text}; {remedy}") from error
