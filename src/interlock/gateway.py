@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -53,6 +54,9 @@ class Pause(Struct, frozen=True):
 
 Ask = Unit[Any] | Flight | Pause
 """What the road asks of its driver: commit this, perform this, wait."""
+
+Road = Generator[Ask, Any, Outcome]
+"""One call on its way. A driver sends it the answers; whatever happens to the driver, the road is closed."""
 
 
 class Registered(Struct):
@@ -156,7 +160,10 @@ class Gateway:
 
     def call(self, call: ToolCall, span: Any = None) -> Outcome:
         """Perform one call, or say why not. Waits. Raises KeyReused and LedgerUnavailable, nothing else."""
-        road = self._road(call, span)
+        with closing(self._road(call, span)) as road:
+            return self._drive(road)
+
+    def _drive(self, road: Road) -> Outcome:
         answer: Any = None
         error: Exception | None = None
         interrupt: KeyboardInterrupt | None = None
@@ -182,7 +189,11 @@ class Gateway:
 
     async def acall(self, call: ToolCall, span: Any = None) -> Outcome:
         """The same for async callers. A caller that is cancelled is told so after its call was settled."""
-        road, loop = self._road(call, span), asyncio.get_running_loop()
+        with closing(self._road(call, span)) as road:
+            return await self._adrive(road)
+
+    async def _adrive(self, road: Road) -> Outcome:
+        loop = asyncio.get_running_loop()
         answer: Any = None
         error: Exception | None = None
         cancelled = False
@@ -212,7 +223,7 @@ class Gateway:
             except Exception as raised:  # the road decides what it means
                 error = raised
 
-    def _road(self, call: ToolCall, span: Any) -> Generator[Ask, Any, Outcome]:
+    def _road(self, call: ToolCall, span: Any) -> Road:
         wish = self._wish(call)
         with self.telemetry.tool(call, span) as told:
             seconds = POLL[0]
@@ -224,7 +235,7 @@ class Gateway:
             self.noticed(call.tenant)
             return outcome
 
-    def _fly(self, ticket: Ticket) -> Generator[Ask, Any, Outcome]:
+    def _fly(self, ticket: Ticket) -> Road:
         registered = self.tools[ticket.wish.call.tool]
         flight = Flight(ticket, registered.performer, registered.tool)
         self.flights.add(flight)
