@@ -38,11 +38,11 @@ def take(tx: Tx, hold: Hold) -> None:
         tx.put(key, (tx.get(key) or EMPTY).hold(hold.amounts))
 
 
-def let_go(tx: Tx, hold: Hold | None, spent: Amounts) -> None:
-    """Give back what was held on all accounts, and book what it came to."""
+def let_go(tx: Tx, hold: Hold | None, spent: Amounts, *, held: bool = True) -> None:
+    """Give back what was held on all accounts (`held=False`: it was given back before), and book what it came to."""
     if hold is not None:
         for key in hold.accounts:
-            tx.put(key, (tx.get(key) or EMPTY).settle(hold.amounts, spent))
+            tx.put(key, (tx.get(key) or EMPTY).settle(hold.amounts if held else NOTHING, spent))
 
 
 def entry_of(record: Record, kind: Kind, now: int, **told: object) -> Entry:
@@ -64,7 +64,7 @@ def stop(tx: Tx, run: Run, reason: StopReason, detail: str, now: int, by: str = 
         step = tx.get(StepKey(run.tenant, run.run_id, step_id))
         if step is not None and step.ended_at is None:
             let_go(tx, step.hold, step.hold.amounts)
-            tx.put(StepKey(run.tenant, run.run_id, step_id), replace(step, ended_at=now))
+            tx.put(StepKey(run.tenant, run.run_id, step_id), replace(step, ended_at=now, forfeited=True))
     stopped = replace(run.stopped(reason, detail, now), open_steps=())
     tx.put(RunKey(run.tenant, run.run_id), stopped)
     tx.append(

@@ -151,16 +151,16 @@ class Run:
     def _end(self, tx: Tx, begun: core.Step, usage: Usage | None) -> core.Step:
         now, run, key = self._gateway.clock.now(), self._read(tx), StepKey(begun.tenant, begun.run_id, begun.step_id)
         step = tx.get(key)
-        if step is None or step.ended_at is not None:
+        if step is None or (step.ended_at is not None and not step.forfeited):
             return step or begun
         usd = None if usage is None else self._gateway.meter.price(step.model, usage)
         held = step.hold.amounts
         spent = held if usage is None else replace(held, tokens=usage.tokens)
         if usage is not None and usd is not None:
             spent = replace(spent, usd=usd)
-        bookings.let_go(tx, step.hold, spent)
+        bookings.let_go(tx, step.hold, spent.minus(held) if step.forfeited else spent, held=not step.forfeited)
         ended = replace(
-            step, ended_at=now, usd=usd, input_tokens=usage.input_tokens if usage else 0,
+            step, ended_at=now, forfeited=False, usd=usd, input_tokens=usage.input_tokens if usage else 0,
             output_tokens=usage.output_tokens if usage else 0,
         )
         tx.put(key, ended)

@@ -64,7 +64,7 @@ def test_calls_at_once_never_cost_more_than_the_dollars_there_are(gw, start):
     run = start(gw, budgets={"max_usd": 1, "max_tool_calls": 100})
     assert kinds(many(run, 20)) == {"done": 3, "stopped": 17}
     assert (len(did), run.stop_reason) == (3, "max_usd")
-    assert run.report().usd == interlock.runs.Used(0.9, 0.0, 0.1, 1.0)
+    assert run.report().usd == interlock.reports.Used(0.9, 0.0, 0.1, 1.0)
 
 
 def test_model_turns_are_counted_and_end_the_run(gw, start):

@@ -99,6 +99,7 @@ class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     usd: int | None = None  #: micro-dollars; None: unpriced
+    forfeited: bool = False  #: its run stopped before it ended: all that it held is booked, until its usage comes
 
 
 class StopText(Struct, frozen=True, gc=False):
