@@ -435,14 +435,16 @@ def test_a_turn_that_used_more_than_was_held_is_booked_and_ends_the_run_where_no
     assert (run.stop_reason, run.report().usd.used > 0.01) == ("max_usd", True)
 
 
-def test_a_run_that_stops_in_a_turn_spends_what_the_turn_held(house, start):
+def test_a_run_that_stops_in_a_turn_spends_what_the_turn_held_until_its_usage_comes(house, start):
     gw = house.open(PRICES)
     run = start(gw, budgets={"max_usd": 1})
     step = run.begin_step(model="m", input_tokens=1000, max_output_tokens=2000)
     run.stop("cancelled")
     assert (run.report().usd.used, run.report().usd.held) == (pytest.approx(0.021), 0)
-    run.end_step(step, interlock.Usage(input_tokens=1, output_tokens=1))
-    assert run.report().usd.used == pytest.approx(0.021)
+    used = interlock.Usage(input_tokens=1000, output_tokens=100)
+    run.end_step(step, used)
+    run.end_step(step, used)
+    assert (run.report().usd.used, run.report().usd.held) == (pytest.approx(0.002), 0)
 
 
 def test_turns_at_once_never_cost_more_than_the_dollars_there_are(house, start):
