@@ -113,8 +113,8 @@ class _Weighed(Struct, frozen=True, gc=False, kw_only=True):
     def record(self, event: Event, **changes: Any) -> Record:
         """The record after an event: the prior one moved on, or a new one."""
         prior, call = self.facts.prior, self.wish.call
-        if prior is not None:  # with the fingerprint of now: the schema may have changed, a person may have edited it
-            known_as = self.facts.digest or prior.fingerprint
+        if prior is not None:  # with the fingerprint of now: its tool's schema may have changed since
+            known_as = self.wish.fingerprint or prior.fingerprint
             state = move(prior.state, event)
             return replace(prior, state=state, decision=self.decision, fingerprint=known_as, **changes)
         return Record(
