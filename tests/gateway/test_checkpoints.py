@@ -328,7 +328,7 @@ def test_what_a_process_before_left_unsigned_is_signed_at_once(notary: Notary, s
 
 def test_a_hundred_entries_are_signed_without_waiting_for_the_second(notary: Notary, ledger: Heads, start) -> None:
     checkpointer = start(seconds=3_600)
-    eventually(lambda: notary.sink.path.exists())
+    eventually(lambda: written(notary) == [7])
     ledger.heads["acme"] = head(107)
     for _ in range(100):
         checkpointer.noticed("acme")
@@ -337,7 +337,7 @@ def test_a_hundred_entries_are_signed_without_waiting_for_the_second(notary: Not
 
 def test_less_than_a_hundred_are_signed_when_the_time_is_up(notary: Notary, ledger: Heads, start) -> None:
     checkpointer = start(seconds=0.1)
-    eventually(lambda: notary.sink.path.exists())
+    eventually(lambda: written(notary) == [7])
     ledger.heads["acme"] = head(8)
     checkpointer.noticed("acme")
     eventually(lambda: written(notary) == [7, 8])
@@ -345,7 +345,7 @@ def test_less_than_a_hundred_are_signed_when_the_time_is_up(notary: Notary, ledg
 
 def test_a_quiet_tenant_is_signed_beside_a_busy_one(notary: Notary, ledger: Heads, start) -> None:
     checkpointer = start(seconds=0.2)
-    eventually(lambda: notary.sink.path.exists())
+    eventually(lambda: written(notary) == [7])
     ledger.heads["quiet"] = head(1)
     checkpointer.noticed("quiet")
 
@@ -360,7 +360,7 @@ def test_a_quiet_tenant_is_signed_beside_a_busy_one(notary: Notary, ledger: Head
 
 def test_the_last_entries_are_signed_at_the_end(notary: Notary, ledger: Heads, start) -> None:
     checkpointer = start(seconds=3_600)
-    eventually(lambda: notary.sink.path.exists())
+    eventually(lambda: written(notary) == [7])
     ledger.heads["acme"] = head(8)
     checkpointer.noticed("acme")
     checkpointer.close()
