@@ -116,7 +116,7 @@ def _shown_default(default: Any) -> dict[str, Any]:
 
 def _slow(value: Any) -> Any:
     """Stands for: only pydantic can make this hint's type."""
-    raise NotImplementedError
+    raise TypeError("a marker, not a converter")
 
 
 def _as_int(value: Any) -> Any:
