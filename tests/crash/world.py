@@ -81,8 +81,9 @@ class Effects:
     def lines(self) -> list[Line]:
         """What has happened."""
         path = Path(self._path)
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        return [msgspec.json.decode(line, type=Line) for line in lines]
+        told = path.read_bytes() if path.exists() else b""
+        whole = told.split(b"\n")[:-1]  # behind the last line end, somebody may be writing just now
+        return [msgspec.json.decode(line, type=Line) for line in whole]
 
 
 class World(Struct, kw_only=True):

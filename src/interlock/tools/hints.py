@@ -114,7 +114,7 @@ def _shown_default(default: Any) -> dict[str, Any]:
 # --- binding ---------------------------------------------------------------------------------------------------------
 
 
-def _slow(value: Any) -> Any:
+def _slow(_: Any) -> Any:
     """Stands for: only pydantic can make this hint's type."""
     raise TypeError("a marker, not a converter")
 
