@@ -68,11 +68,6 @@ class Ticket(Struct, frozen=True, gc=False, kw_only=True):
     lease: Lease
     deadline: int  #: the effect must be over by then
 
-    @property
-    def price(self) -> int:
-        """Micro-dollars that are held for it."""
-        return self.record.hold.amounts.usd if self.record.hold else 0
-
 
 class Running(Struct, frozen=True, gc=False):
     """The same call is being performed by somebody else."""
