@@ -32,7 +32,7 @@ class Unit(Generic[T]):
 class Tx:
     """The ledger inside one transaction."""
 
-    __slots__ = ("_fingerprints", "_once", "_rows", "_session", "born", "sealed", "written")
+    __slots__ = ("_before", "_fingerprints", "_once", "_rows", "_session", "born", "sealed", "written")
 
     def __init__(self, session: Session, preload: Sequence[Key] = ()) -> None:
         self._session = session
@@ -40,6 +40,7 @@ class Tx:
         if preload:
             self._rows.update(session.load(preload))
         self._fingerprints: dict[str, list[CallKey]] = {}
+        self._before: dict[CallKey, Record | None] = {}
         self._once: dict[Any, Any] = {}
         self.born: set[RunKey] = set()  #: for the store: the runs that this transaction opens
         self.written: dict[Key, Any] = {}  #: for the store: every key to insert or replace
@@ -77,9 +78,15 @@ class Tx:
         """Insert or replace one value. Lands with the rest of the transaction, or not at all."""
         if type(key) is CallKey:
             self._fingerprints.setdefault(value.fingerprint, []).append(key)
+            if key not in self._before:
+                self._before[key] = self.get(key)
         elif type(key) is RunKey and key in self._rows and self._rows[key] is None:
             self.born.add(key)
         self._rows[key] = self.written[key] = value
+
+    def was(self, key: CallKey) -> Record | None:
+        """For the store: a call that this transaction writes, as it was before."""
+        return self._before[key]
 
     def append(self, entry: Entry) -> None:
         """Add an entry to its tenant's chain. Lands with the rest of the transaction, or not at all."""

@@ -30,15 +30,16 @@ from interlock.stores.sqlite_file import OpenedFile, begin, begun, connect, mapp
 from interlock.unit import Tx, Unit
 
 REMEMBERED = 5_000  #: rows kept between transactions, at most
-REMEMBERED_SIZE = 8_000_000  #: characters of calls kept between transactions, at most
+NAMES = 200_000  #: names of calls kept between transactions, at most
 PAGE = 500
+ENTRIES = 1 << 40  #: how many entries a tenant's chain has room for: `place` is tenant's number * ENTRIES + entry's
 
 _encode = msgspec.json.Encoder().encode
 _SELECT: dict[type, str] = {
-    HeadKey: "SELECT seq, hash FROM heads WHERE tenant = ?",
     RunKey: "SELECT body FROM runs WHERE tenant = ? AND run_id = ?",
     StepKey: "SELECT body FROM steps WHERE tenant = ? AND run_id = ? AND step_id = ?",
-    CallKey: "SELECT body FROM calls WHERE tenant = ? AND run_id = ? AND key = ?",
+    CallKey: "SELECT body FROM calls WHERE run = (SELECT number FROM run_names WHERE tenant = ? AND run_id = ?)"
+    " AND key = ?",
     AccountKey: "SELECT body FROM accounts WHERE tenant = ? AND scope = ? AND subject = ? AND win = ? AND start = ?",
     ApprovalKey: "SELECT body FROM approvals WHERE tenant = ? AND approval_id = ?",
     PinKey: "SELECT body FROM pins WHERE tenant = ? AND tool = ?",
@@ -50,57 +51,69 @@ _DECODE: dict[type, Any] = {
     )
 }
 _UPSERT: dict[type, str] = {
-    HeadKey: "INSERT INTO heads VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
     RunKey: "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
     StepKey: "INSERT INTO steps VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
-    CallKey: "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-    " fingerprint = excluded.fingerprint, state = excluded.state, asked_at = excluded.asked_at,"
-    " lease_until = excluded.lease_until, tenant_wide = excluded.tenant_wide, body = excluded.body",
     AccountKey: "INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
     ApprovalKey: "INSERT INTO approvals VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
     " standing = excluded.standing, body = excluded.body",
     PinKey: "INSERT INTO pins VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
 }
-_APPEND = "INSERT INTO audit VALUES (?, ?, ?, ?)"
+_FIRST_SEEN = (
+    "INSERT INTO calls (body, fingerprint, state, asked_at, lease_until, tenant_wide, run, key, tenant)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_MOVED = "UPDATE calls SET body = ?, state = ?, lease_until = ? WHERE run = ? AND key = ?"
+_RENAMED = (
+    "UPDATE calls SET body = ?, fingerprint = ?, state = ?, asked_at = ?, lease_until = ?, tenant_wide = ?"
+    " WHERE run = ? AND key = ?"
+)
+_APPEND = "INSERT INTO audit VALUES (?, ?, ?)"
+_NUMBER_OF_TENANT = "SELECT number FROM tenants WHERE tenant = ?"
+_NUMBER_OF_RUN = "SELECT number FROM run_names WHERE tenant = ? AND run_id = ?"
+_TIP = "SELECT place, hash FROM audit WHERE place BETWEEN ? AND ? ORDER BY place DESC LIMIT 1"
 _KEPT = frozenset({HeadKey, RunKey, AccountKey})  #: kinds that the next transaction will want again
 
 
 class _Remembered:
     """What the last transactions have read and written, for the next. Holds only as long as nobody else writes.
 
-    Of a run that was opened here since then, all calls are known: what is not here of it does not exist.
+    Of a run that was opened here since then, the names of all calls are known, keys and fingerprints alike: a name that
+    is not among them does not exist.
     """
 
-    __slots__ = ("calls", "rows", "same", "size")
+    __slots__ = ("_count", "names", "numbers", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[Key, Any] = {}
-        self.calls: dict[tuple[str, str], dict[str, Record]] = {}  # run → key → call
-        self.same: dict[tuple[str, str, str], dict[str, Record]] = {}  # run and fingerprint → key → call
-        self.size = 0
+        self.names: dict[tuple[str, str], set[str]] = {}  # run → keys and fingerprints of its calls
+        self.numbers: dict[str | tuple[str, str], int] = {}  # tenant, or tenant and run → its number
+        self._count = 0
 
     def forget(self) -> None:
         self.rows.clear()
-        self.calls.clear()
-        self.same.clear()
-        self.size = 0
+        self.names.clear()
+        self.numbers.clear()
+        self._count = 0
 
-    def learn(self, tx: Tx, size: int) -> None:
-        """What a transaction has committed, and how many characters of calls that were."""
-        self.size += size
-        if self.size > REMEMBERED_SIZE or len(self.rows) > REMEMBERED:
+    def learn(self, tx: Tx) -> None:
+        """What a transaction has committed."""
+        rows, names = self.rows, self.names
+        if len(rows) > REMEMBERED or self._count > NAMES or len(self.numbers) > REMEMBERED:
             self.forget()
         for run in tx.born:
-            self.calls[run[:2]] = {}
+            names[run[:2]] = set()
         for key, value in tx.written.items():
-            if type(key) in _KEPT:
-                self.rows[key] = value
-            elif type(key) is CallKey and (of_run := self.calls.get(key[:2])) is not None:
-                before = of_run.get(key.key)
-                if before is not None and before.fingerprint != value.fingerprint:
-                    del self.same[(*key[:2], before.fingerprint)][key.key]
-                of_run[key.key] = value
-                self.same.setdefault((*key[:2], value.fingerprint), {})[key.key] = value
+            if type(key) is CallKey:
+                if value.state is State.LEASED:  # it will be settled soon
+                    rows[key] = value
+                else:
+                    rows.pop(key, None)
+                if (of_run := names.get(key[:2])) is not None:
+                    of_run.add(key.key)
+                    of_run.add(value.fingerprint)
+                    self._count += 1
+            elif type(key) in _KEPT:
+                rows[key] = value
 
 
 class SqliteStore:
@@ -129,14 +142,14 @@ class SqliteStore:
                 session = _Session(self._writer, self._trusted())
                 tx = Tx(session, list(dict.fromkeys(key for unit in units for key in unit.keys)))
                 values = [unit.fn(tx) for unit in units]
-                size = _flush(self._writer, tx)
+                session.write(tx)
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._remembered.forget()
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
-            self._remembered.learn(tx, size)
+            self._remembered.learn(tx)
             return values
 
     def _trusted(self) -> _Remembered:
@@ -181,17 +194,20 @@ class SqliteStore:
         return self._bodies(Pin, "SELECT body FROM pins ORDER BY tool", ())
 
     def tenants(self) -> Sequence[str]:
-        return [row[0] for row in self._rows("SELECT tenant FROM heads ORDER BY tenant", ())]
+        return [row[0] for row in self._rows("SELECT tenant FROM tenants ORDER BY tenant", ())]
 
     def entries(self, tenant: str, after: int = 0, limit: int | None = None) -> Iterator[Sealed]:
-        query = "SELECT seq, hash, body FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
-        while limit is None or limit > 0:
-            rows = self._rows(query, (tenant, after, PAGE if limit is None else min(PAGE, limit)))
-            for seq, digest, body in rows:
-                yield Sealed(tenant, seq, body.encode() if isinstance(body, str) else bytes(body), digest)
+        found = self._rows(_NUMBER_OF_TENANT, (tenant,))
+        first = found[0][0] * ENTRIES if found else 0
+        query = "SELECT place, hash, body FROM audit WHERE place > ? AND place < ? ORDER BY place LIMIT ?"
+        while found and (limit is None or limit > 0):
+            page = PAGE if limit is None else min(PAGE, limit)
+            rows = self._rows(query, (first + after, first + ENTRIES, page))
+            for place, digest, body in rows:
+                yield Sealed(tenant, place - first, body.encode() if isinstance(body, str) else bytes(body), digest)
             if len(rows) < PAGE:
                 return
-            after = rows[-1][0]
+            after = rows[-1][0] - first
             limit = None if limit is None else limit - len(rows)
 
     def close(self) -> None:
@@ -211,37 +227,59 @@ class _Session:
     """A `ports.Session` on a connection that is in a transaction, or that only reads."""
 
     def __init__(self, connection: sqlite3.Connection, remembered: _Remembered) -> None:
+        self._connection = connection
         self._execute = connection.execute
         self._remembered = remembered
 
     def load(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
         found = {}
-        rows, calls = self._remembered.rows, self._remembered.calls
+        rows, names = self._remembered.rows, self._remembered.names
         for key in keys:
-            if isinstance(key, CallKey) and (of_run := calls.get(key[:2])) is not None:
-                value = of_run.get(key.key)
-            else:
-                value = rows.get(key) or self._select(key)
+            value = rows.get(key)
+            if value is None:
+                if type(key) is CallKey and (known := names.get(key[:2])) is not None and key.key not in known:
+                    continue
+                value = self._select(key)
             if value is not None:
                 found[key] = value
         return found
 
     def _select(self, key: Key) -> Any | None:
         kind = type(key)
-        row = self._execute(_SELECT[kind], key[:-1]).fetchone()
-        if row is None:
-            return None
-        value = Head(*row) if kind is HeadKey else _DECODE[kind](row[0])
-        if kind in _KEPT:
+        if kind is HeadKey:
+            value = self._tip(key.tenant)
+        else:
+            row = self._execute(_SELECT[kind], key[:-1]).fetchone()
+            value = None if row is None else _DECODE[kind](row[0])
+        if value is not None and kind in _KEPT:
             self._remembered.rows[key] = value
         return value
 
+    def _tip(self, tenant: str) -> Head | None:
+        """The last entry is the tip: a row for it would be one more page in every commit."""
+        number = self._number(tenant, _NUMBER_OF_TENANT, (tenant,))
+        if number is None:
+            return None
+        row = self._execute(_TIP, (number * ENTRIES, number * ENTRIES + ENTRIES - 1)).fetchone()
+        return None if row is None else Head(row[0] - number * ENTRIES, row[1])
+
+    def _number(self, name: str | tuple[str, str], query: str, values: tuple[str, ...]) -> int | None:
+        numbers = self._remembered.numbers
+        number = numbers.get(name)
+        if number is None:
+            row = self._execute(query, values).fetchone()
+            if row is not None:
+                number = numbers[name] = row[0]
+        return number
+
     def same(self, tenant: str, run_id: str, fingerprint: str) -> Sequence[Record]:
-        if (tenant, run_id) in self._remembered.calls:
-            return list(self._remembered.same.get((tenant, run_id, fingerprint), {}).values())
+        known = self._remembered.names.get((tenant, run_id))
+        if known is not None and fingerprint not in known:
+            return ()
         return self._records(
             "SELECT body FROM calls INDEXED BY calls_same"
-            " WHERE tenant = ? AND run_id = ? AND fingerprint = ? ORDER BY asked_at, key",
+            " WHERE run = (SELECT number FROM run_names WHERE tenant = ? AND run_id = ?) AND fingerprint = ?"
+            " ORDER BY asked_at, key",
             (tenant, run_id, fingerprint),
         )
 
@@ -253,7 +291,10 @@ class _Session:
         )
 
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
-        query = "SELECT body FROM calls WHERE tenant = ? AND run_id = ? ORDER BY asked_at, key"
+        query = (
+            "SELECT body FROM calls WHERE run = (SELECT number FROM run_names WHERE tenant = ? AND run_id = ?)"
+            " ORDER BY asked_at, key"
+        )
         return self._records(query, (tenant, run_id))
 
     def _records(self, query: str, values: tuple[Any, ...]) -> list[Record]:
@@ -261,26 +302,56 @@ class _Session:
         return [decode(row[0]) for row in self._execute(query, values)]
 
 
-def _flush(connection: sqlite3.Connection, tx: Tx) -> int:
-    """Write all that a transaction has gathered. Gives how many characters of calls that were."""
-    rows: dict[type, list[tuple[Any, ...]]] = {}
-    for key, value in tx.written.items():
-        rows.setdefault(type(key), []).append(_row(key, value))
-    for kind, values in rows.items():
-        connection.executemany(_UPSERT[kind], values)
-    connection.executemany(_APPEND, [(each.tenant, each.seq, each.hash, each.body.decode()) for each in tx.sealed])
-    return sum([len(row[-1]) for row in rows.get(CallKey, ())])
+    # --- what a transaction has gathered -------------------------------------------------------------------------
+
+    def write(self, tx: Tx) -> None:
+        """Write all of it."""
+        rows: dict[str, list[tuple[Any, ...]]] = {}
+        for key, value in tx.written.items():
+            if isinstance(key, CallKey):
+                statement, row = self._call(key, value, tx.was(key))
+                rows.setdefault(statement, []).append(row)
+            elif type(key) is not HeadKey:
+                rows.setdefault(_UPSERT[type(key)], []).append(_row(key, value))
+        for statement, values in rows.items():
+            changed = self._connection.executemany(statement, values).rowcount
+            if changed != len(values):
+                raise sqlite3.DatabaseError(f"malformed: {changed} rows changed instead of {len(values)}")
+        entries = [(self._first(each.tenant) + each.seq, each.hash, each.body.decode()) for each in tx.sealed]
+        self._connection.executemany(_APPEND, entries)
+
+    def _call(self, key: CallKey, value: Record, before: Record | None) -> tuple[str, tuple[Any, ...]]:
+        """A call's row, with as few columns as have changed: each index that is left alone is a page less."""
+        name = key[:2]
+        run = self._number(name, _NUMBER_OF_RUN, name) or self._named(
+            name, "INSERT INTO run_names (tenant, run_id) VALUES (?, ?)", name
+        )
+        body = _encode(value).decode()
+        lease = value.lease.until if value.lease is not None and value.state is State.LEASED else None
+        if before is not None and before.fingerprint == value.fingerprint:
+            return _MOVED, (body, value.state, lease, run, key.key)
+        found_by = (value.fingerprint, value.state, value.asked_at, lease, int(value.tenant_wide), run, key.key)
+        return (_FIRST_SEEN, (body, *found_by, key.tenant)) if before is None else (_RENAMED, (body, *found_by))
+
+    def _first(self, tenant: str) -> int:
+        """Where the chain of a tenant begins."""
+        number = self._number(tenant, _NUMBER_OF_TENANT, (tenant,)) or self._named(
+            tenant, "INSERT INTO tenants (tenant) VALUES (?)", (tenant,)
+        )
+        return number * ENTRIES
+
+    def _named(self, name: str | tuple[str, str], statement: str, values: tuple[str, ...]) -> int:
+        """The number of something that was not heard of before."""
+        number = self._execute(statement, values).lastrowid
+        if number is None:
+            raise sqlite3.DatabaseError("malformed: a name got no number")
+        self._remembered.numbers[name] = number
+        return number
 
 
 def _row(key: Key, value: Any) -> tuple[Any, ...]:
     """The columns of a row: the key, what finds it, and the body."""
-    if type(key) is HeadKey:
-        return (key.tenant, value.seq, value.hash)
     body = _encode(value).decode()
-    if type(key) is CallKey:
-        lease = value.lease.until if value.lease is not None and value.state is State.LEASED else None
-        found_by = (value.fingerprint, value.state, value.asked_at, lease, int(value.tenant_wide))
-        return (*key[:-1], *found_by, body)
     if type(key) is RunKey:
         return (*key[:-1], value.opened_at, body)
     if type(key) is ApprovalKey:

@@ -1,12 +1,11 @@
 -- The ledger on SQLite. `body` is the JSON of the value; the other columns only find rows. `tenant` leads every key.
--- Small rows are clustered on their key: a b-tree less is a page less in every commit. Rows that may be longer than a
--- quarter of a page are not: there they would take an overflow page each.
+-- Every b-tree that a commit touches costs it a page at least. So small rows are clustered on their key, calls and
+-- entries are numbered in the order in which they come and only appended, and what leads an index is short.
 
-CREATE TABLE heads (
-    tenant TEXT PRIMARY KEY,
-    seq    INTEGER NOT NULL,
-    hash   TEXT NOT NULL
-) WITHOUT ROWID;
+CREATE TABLE tenants (
+    number INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL UNIQUE
+);
 
 CREATE TABLE runs (
     tenant    TEXT NOT NULL,
@@ -26,19 +25,27 @@ CREATE TABLE steps (
     PRIMARY KEY (tenant, run_id, step_id)
 );
 
+CREATE TABLE run_names (
+    number INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    UNIQUE (tenant, run_id)
+);
+
 CREATE TABLE calls (
-    tenant      TEXT NOT NULL,
-    run_id      TEXT NOT NULL,
+    number      INTEGER PRIMARY KEY,     -- in the order in which they were first asked for
+    run         INTEGER NOT NULL REFERENCES run_names (number),
     key         TEXT NOT NULL,
+    tenant      TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
     state       TEXT NOT NULL,
     asked_at    INTEGER NOT NULL,
     lease_until INTEGER,                 -- only while leased
     tenant_wide INTEGER NOT NULL,
     body        TEXT NOT NULL,
-    PRIMARY KEY (tenant, run_id, key)
+    UNIQUE (run, key)
 );
-CREATE INDEX calls_same ON calls (tenant, run_id, fingerprint);
+CREATE INDEX calls_same ON calls (run, fingerprint);
 CREATE INDEX calls_same_in_tenant ON calls (tenant, fingerprint, asked_at) WHERE tenant_wide = 1;
 CREATE INDEX calls_leased ON calls (lease_until) WHERE lease_until IS NOT NULL;
 
@@ -71,9 +78,12 @@ CREATE TABLE pins (
 );
 
 CREATE TABLE audit (
-    tenant TEXT NOT NULL,
-    seq    INTEGER NOT NULL,
-    hash   TEXT NOT NULL,
-    body   TEXT NOT NULL,               -- the entry's canonical bytes, as hashed
-    PRIMARY KEY (tenant, seq)
+    place INTEGER PRIMARY KEY,           -- the tenant's number * 2^40 + the entry's: appended, and no index beside it
+    hash  TEXT NOT NULL,
+    body  TEXT NOT NULL                  -- the entry's canonical bytes, as hashed
 );
+
+-- For people: the audit as it is spoken of.
+CREATE VIEW audit_entries AS
+    SELECT tenants.tenant, audit.place & 1099511627775 AS seq, audit.hash, audit.body
+    FROM audit JOIN tenants ON tenants.number = audit.place >> 40;
