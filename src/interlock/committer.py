@@ -142,8 +142,10 @@ class Committer:
                 self._thread.start()
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # unlocked already: the thread has been told
+        try:
             self._signal.release()
+        except RuntimeError:  # unlocked already: the thread has been told
+            pass
 
     def _work(self) -> None:
         while True:

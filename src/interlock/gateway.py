@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -160,8 +159,11 @@ class Gateway:
 
     def call(self, call: ToolCall, span: Any = None) -> Outcome:
         """Perform one call, or say why not. Waits. Raises KeyReused and LedgerUnavailable, nothing else."""
-        with closing(self._road(call, span)) as road:
+        road = self._road(call, span)
+        try:
             return self._drive(road)
+        finally:
+            road.close()
 
     def _drive(self, road: Road) -> Outcome:
         answer: Any = None
@@ -189,8 +191,11 @@ class Gateway:
 
     async def acall(self, call: ToolCall, span: Any = None) -> Outcome:
         """The same for async callers. A caller that is cancelled is told so after its call was settled."""
-        with closing(self._road(call, span)) as road:
+        road = self._road(call, span)
+        try:
             return await self._adrive(road)
+        finally:
+            road.close()
 
     async def _adrive(self, road: Road) -> Outcome:
         loop = asyncio.get_running_loop()

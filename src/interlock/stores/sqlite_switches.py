@@ -5,13 +5,14 @@ Not the ledger, on purpose: a kill never queues behind its writers. Law: every l
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 
 import msgspec
 
 from interlock.core.switch import Switch
-from interlock.stores.sqlite_file import OpenedFile, begun, connect, mapped
+from interlock.stores.sqlite_file import OpenedFile, begun, connect, mapped, raise_unavailable
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,13 +35,16 @@ class SqliteSwitchBoard:
         self._file = OpenedFile(self._path)
 
     def active(self) -> tuple[Switch, ...]:
-        with self._lock, mapped(self._path):  # the lock: Python shares its prepared statements between threads
-            self._file.check()
-            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:  # somebody has written since: the pragma looks at the file, not at a cache
-                self._active = self._read(" WHERE active = 1")
-                self._version = version
-            return self._active
+        try:
+            with self._lock:  # Python shares its prepared statements between threads
+                self._file.check()
+                version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != self._version:  # somebody has written since: this looks at the file, not at a cache
+                    self._active = self._read(" WHERE active = 1")
+                    self._version = version
+                return self._active
+        except sqlite3.Error as error:
+            raise_unavailable(self._path, error)
 
     def history(self) -> tuple[Switch, ...]:
         with self._lock, mapped(self._path):
