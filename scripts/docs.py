@@ -69,6 +69,74 @@ File.telemetry
     Whether spans are made.
 File.limits
     The most that goes through one call.
+File.serve
+    How `interlock serve` stands as a service.
+Serve.host
+    The address to listen on. One that is not this machine's own needs keys or an identity provider.
+Serve.port
+    The port to listen on.
+Serve.url
+    How others reach the gateway, for links and as the audience of tokens.
+Serve.workers
+    Processes that serve. More than one needs a PostgreSQL ledger.
+Serve.body_bytes
+    The largest request that is read.
+Serve.body_seconds
+    How long a request may take to arrive.
+Serve.oidc
+    An identity provider whose tokens are taken beside our own keys.
+Serve.mcp
+    How MCP clients are answered at `/mcp`.
+Serve.models
+    The model proxy.
+Serve.slack
+    A Slack channel that is told of approvals.
+Oidc.issuer
+    The provider, as its tokens name it.
+Oidc.audience
+    What its tokens must be meant for.
+Oidc.jwks
+    Its public keys: a URL, or a file. Left out: as its discovery document says.
+Oidc.claims
+    Which claims of a token say what.
+Oidc.client_id
+    To sign people in at the console.
+Oidc.client_secret
+    The console's own secret at the provider.
+Claims.name
+    Who it is, as the audit has it.
+Claims.tenant
+    Whose work it is.
+Claims.agent
+    Which agent it is.
+Claims.env
+    Where it runs.
+Claims.roles
+    What it may do.
+McpFront.run_per
+    The run of a call that names none: one for each connection, or one for each key and day.
+McpFront.ask_in_client
+    A person sits at the client: an approval is put to them there too.
+McpFront.agent
+    The agent of `interlock mcp --stdio`.
+McpFront.tenant
+    Its tenant.
+McpFront.env
+    Its env.
+Models.openai
+    Where requests to `/openai/v1` go.
+Models.anthropic
+    Where requests to `/anthropic/v1` go.
+Models.record
+    Keep what was asked and answered, redacted.
+ModelProvider.url
+    The provider's base URL.
+ModelProvider.credential
+    The credential of ours that is sent to it.
+Slack.webhook
+    Where the URL of the incoming webhook is found; it is a secret.
+Slack.signing_secret
+    Where the secret is found with which Slack signs what comes back.
 File.lease
     How long the right to perform a call lasts without a sign of life from its owner: from 1s to 1h. Long calls renew
     theirs.
@@ -321,7 +389,7 @@ def _kind(kind: Any, metadata: Any = ()) -> str:
         return f"mapping, {_name(inner[0])} to {_kind(inner[1])}"
     if origin is tuple:
         what = _kind(inner[0])
-        or_one = ", or one" if any(getattr(each, "func", None) is shape._texts for each in metadata) else ""
+        or_one = ", or one" if any(getattr(each, "func", None) is shape.texts for each in metadata) else ""
         return f"list of {what}s" if what == "mapping" else f"list of {what}{or_one}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "mapping"

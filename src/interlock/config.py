@@ -47,6 +47,7 @@ from interlock.core.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from interlock.config_serve import Serve
     from interlock.yaml_source import Source
 
 __all__ = [
@@ -91,6 +92,7 @@ class Config:
     audit: AuditSettings
     telemetry: TelemetrySettings
     limits: SizeLimits
+    serve: Serve
     lease: int  #: microseconds that the right to perform a call lasts without a sign of life
     tenants: Mapping[str, Caps]
     agents: Mapping[str, Caps]

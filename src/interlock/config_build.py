@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from interlock import config as values
 from interlock.conditions import compile_condition
-from interlock.config_file import QUOTA_KEYS, CostEntry, File, PolicySection, RuleEntry, Section, ToolEntry
+from interlock.config_file import QUOTA_KEYS, CostEntry, File, PolicySection, RuleEntry, ToolEntry
 from interlock.config_problems import crossed, empties, hint, problems_in
 from interlock.config_scalars import count, duration, micro_dollars, positive
+from interlock.config_shapes import Section
 from interlock.core.budget import Limits, Window
 from interlock.core.call import Cost
 from interlock.core.canonical import canonical, digest
@@ -84,6 +85,7 @@ def _built(source: Source, base: Path, path: Path | None) -> values.Config:
         audit=values.AuditSettings(**dict(file.audit)),
         telemetry=values.TelemetrySettings(**dict(file.telemetry)),
         limits=values.SizeLimits(**dict(file.limits)),
+        serve=file.serve,
         lease=file.lease,
         tenants=tenants,
         agents=agents,

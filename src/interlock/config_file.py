@@ -6,107 +6,39 @@ expression that does not compile is refused; nothing is coerced. The docs' confi
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable
-from enum import Enum
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
-from interlock.conditions import compile_condition
-from interlock.config_scalars import count, dedupe, duration, ledger_url, micro_dollars, positive, price, reference
+from interlock.config_scalars import ledger_url, price
+from interlock.config_serve import Serve
+from interlock.config_shapes import (
+    ADedupe,
+    AnEffect,
+    ARisk,
+    ARole,
+    Count,
+    Dollars,
+    Duration,
+    Glob,
+    Globs,
+    Positive,
+    Reference,
+    Restriction,
+    Section,
+    SomeGlobs,
+    SomeTexts,
+    Text,
+    Then,
+    Url,
+    checked,
+    compiles,
+    named,
+    some,
+    texts,
+    upstream_name,
+)
 from interlock.core.budget import Window
-from interlock.core.call import Effect, Risk, Role
-from interlock.core.names import problem_of_name
-from interlock.core.verdict import Verdict
-
-
-def _texts(value: Any) -> Any:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _some(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not value:
-        raise ValueError("selects nothing; leave it out to select everything")
-    return value
-
-
-def _one_of(choices: dict[str, Any], note: str = "") -> BeforeValidator:
-    def choose(value: Any) -> Any:
-        if isinstance(value, str) and value in choices:
-            return choices[value]
-        if isinstance(value, Enum):
-            return value
-        near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"must be one of {', '.join(choices)}{hint}{note}")
-
-    return BeforeValidator(choose)
-
-
-def _named(what: str) -> AfterValidator:
-    def check(value: str) -> str:
-        problem = problem_of_name(value, what)
-        if problem:
-            raise ValueError(problem)
-        return value
-
-    return AfterValidator(check)
-
-
-def _checked(parse: Callable[[Any], Any]) -> BeforeValidator:
-    return BeforeValidator(parse)
-
-
-def _compiles(value: str) -> str:
-    compile_condition(value)
-    return value
-
-
-def _url(value: str) -> str:
-    problem = "must be a URL that begins with http:// or https://"
-    try:
-        parts = urlsplit(value)
-        _ = parts.port  # raises where it is none
-    except ValueError:
-        raise ValueError(problem) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
-        raise ValueError(problem)
-    if parts.username or parts.password:
-        raise ValueError("must not hold a password; use credential:")
-    return value
-
-
-def _upstream_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_-]{1,64}", value):
-        raise ValueError("upstream must be named with a-z, 0-9, _ and - only")
-    return value
-
-
-Count = Annotated[int, _checked(count)]
-Positive = Annotated[int, _checked(positive)]
-Dollars = Annotated[int, _checked(micro_dollars)]  #: micro-dollars, once parsed
-Duration = Annotated[int, _checked(duration)]  #: microseconds, once parsed
-Reference = Annotated[str, _checked(reference)]
-ADedupe = Annotated[Any, _checked(dedupe)]
-Url = Annotated[str, AfterValidator(_url)]
-Glob = Annotated[str, _named("tool")]
-Text = Annotated[str, _named("this")]
-Globs = Annotated[tuple[Glob, ...], BeforeValidator(_texts)]
-SomeGlobs = Annotated[tuple[Glob, ...], AfterValidator(_some), BeforeValidator(_texts)]
-SomeTexts = Annotated[tuple[Text, ...], AfterValidator(_some), BeforeValidator(_texts)]
-AnEffect = Annotated[Effect, _one_of({each.value: each for each in Effect})]
-ARisk = Annotated[Risk, _one_of({each.value: each for each in Risk})]
-ARole = Annotated[Role, _one_of({each.value: each for each in Role})]
-_VERDICTS = {each.word: each for each in (Verdict.ALLOW, Verdict.ASK, Verdict.DENY, Verdict.STOP)}
-Then = Annotated[Verdict, _one_of(_VERDICTS)]
-_RESTRICTIONS = {word: each for word, each in _VERDICTS.items() if each is not Verdict.ALLOW}
-#: because what nobody has declared is of medium risk too
-Restriction = Annotated[Verdict, _one_of(_RESTRICTIONS, "; a tier grants nothing: use allow:, or a rule with risks:")]
 
 
 def _words(value: Any) -> Any:
@@ -119,12 +51,6 @@ def _ledger(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
 
-class Section(BaseModel):
-    """A mapping with known keys."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 class Architecture(Section):
     """Who owns what."""
 
@@ -135,7 +61,7 @@ class Architecture(Section):
 class Ledger(Section):
     """Where the ledger is, and when SQLite may say that a commit is done."""
 
-    url: Annotated[str, _checked(ledger_url)] = "sqlite:///interlock.db"
+    url: Annotated[str, checked(ledger_url)] = "sqlite:///interlock.db"
     synchronous: Literal["full", "normal", "off"] = "full"
 
 
@@ -174,9 +100,9 @@ class RuleEntry(Section):
     agents: SomeTexts = ()
     envs: SomeTexts = ()
     runtimes: SomeTexts = ()
-    effects: Annotated[tuple[AnEffect, ...], AfterValidator(_some), BeforeValidator(_texts)] = ()
-    risks: Annotated[tuple[ARisk, ...], AfterValidator(_some), BeforeValidator(_texts)] = ()
-    when: Annotated[str, AfterValidator(_compiles)] = ""
+    effects: Annotated[tuple[AnEffect, ...], AfterValidator(some), BeforeValidator(texts)] = ()
+    risks: Annotated[tuple[ARisk, ...], AfterValidator(some), BeforeValidator(texts)] = ()
+    when: Annotated[str, AfterValidator(compiles)] = ""
     then: Then
     reason: str = Field(default="", max_length=1000)
 
@@ -185,7 +111,7 @@ class PolicySection(Section):
     """What is granted, and what restricts a grant."""
 
     allow: Globs = ()
-    rules: Annotated[tuple[RuleEntry, ...], BeforeValidator(_texts)] = ()
+    rules: Annotated[tuple[RuleEntry, ...], BeforeValidator(texts)] = ()
     risk: dict[ARisk, Restriction] = {}
 
 
@@ -209,7 +135,7 @@ class Approvals(Section):
 class CostEntry(Section):
     """What one call costs: a price, `args.NAME`, or what the tool reports up to a price."""
 
-    usd: Annotated[int | str, _checked(price)]
+    usd: Annotated[int | str, checked(price)]
     reported: bool = False
 
     @model_validator(mode="after")
@@ -251,7 +177,7 @@ class AgentEntry(Section):
 class McpEntry(Section):
     """An MCP server: a program to start, or a URL."""
 
-    command: Annotated[tuple[str, ...] | None, _checked(_words)] = None
+    command: Annotated[tuple[str, ...] | None, checked(_words)] = None
     env: dict[str, str] = {}
     cwd: Text | None = None
     url: Url | None = None
@@ -324,18 +250,19 @@ class File(Section):
     """All of interlock.yaml."""
 
     architecture: Architecture = Architecture()
-    ledger: Annotated[Ledger, _checked(_ledger)] = Ledger()
+    ledger: Annotated[Ledger, checked(_ledger)] = Ledger()
     budgets: Budgets = Budgets()  # type: ignore[valid-type]
     policy: PolicySection = PolicySection()
     approvals: Approvals = Approvals()
     tools: dict[Glob, ToolEntry] = {}
-    tenants: dict[Annotated[str, _named("tenant")], TenantEntry] = {}
-    agents: dict[Annotated[str, _named("agent")], AgentEntry] = {}
-    credentials: dict[Annotated[str, _named("credential")], Reference] = {}
-    upstreams: dict[Annotated[str, AfterValidator(_upstream_name)], UpstreamEntry] = {}
+    tenants: dict[Annotated[str, named("tenant")], TenantEntry] = {}
+    agents: dict[Annotated[str, named("agent")], AgentEntry] = {}
+    credentials: dict[Annotated[str, named("credential")], Reference] = {}
+    upstreams: dict[Annotated[str, AfterValidator(upstream_name)], UpstreamEntry] = {}
     logging: Logging = Logging()
-    prices: dict[Annotated[str, _named("model")], PriceEntry] = {}
+    prices: dict[Annotated[str, named("model")], PriceEntry] = {}
     audit: Audit = Audit()
     telemetry: Telemetry = Telemetry()
     limits: LimitsSection = LimitsSection()
+    serve: Serve = Serve()
     lease: Annotated[Duration, Field(ge=1_000_000, le=3_600_000_000)] = 30_000_000

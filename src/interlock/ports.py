@@ -15,6 +15,7 @@ from interlock.core.approval import Standing
 from interlock.core.audit import Sealed
 from interlock.core.budget import AccountKey
 from interlock.core.call import Tool
+from interlock.core.principal import AccessKey
 from interlock.core.run import Run
 from interlock.core.switch import Switch
 
@@ -187,6 +188,26 @@ class SwitchBoard(Protocol):
 
     def put(self, switch: Switch) -> None:
         """Insert or replace one switch. When this returns, it is durable and `active()` shows it in every process."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class KeyRing(Protocol):
+    """Keys of agents and people, apart from the ledger, so that a revocation never queues behind its writers."""
+
+    def find(self, key_id: str) -> AccessKey | None:
+        """One key, read uncached: a revocation that any process has put before this began is in it."""
+        ...
+
+    def put(self, key: AccessKey) -> None:
+        """Insert or replace one key. When this returns, it is durable and `find()` shows it in every process."""
+        ...
+
+    def keys(self) -> Sequence[AccessKey]:
+        """All keys, revoked ones too, oldest first."""
         ...
 
     def close(self) -> None:

@@ -41,6 +41,9 @@ class Kind(StrEnum):
     PINNED = "pinned"  #: a tool's definition was seen for the first time
     CHANGED = "changed"  #: an upstream shows another definition than the accepted one
     ACCEPTED = "accepted"  #: a person accepted a changed definition
+    TURNED_AWAY = "turned_away"  #: somebody known asked at a face for what is not theirs
+    KEY_GIVEN = "key_given"  #: a key was made
+    KEY_REVOKED = "key_revoked"
 
 
 class Entry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -1,0 +1,87 @@
+"""The shape of `serve:` in interlock.yaml: how the gateway stands as a service.
+
+Not what serves (`faces/http/`). Law: as in `config_file.py`. What is here says nothing of what a tool may do: that is
+the policy's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from interlock.config_shapes import Count, Duration, Positive, Reference, Section, Text, Url
+
+
+class Claims(Section):
+    """Which claims of an identity provider's token say what."""
+
+    name: Text = "sub"
+    tenant: Text = "tenant"
+    agent: Text = "agent"
+    env: Text = "env"
+    roles: Text = "roles"
+
+
+class Oidc(Section):
+    """An identity provider whose tokens are taken beside our own keys."""
+
+    issuer: Url
+    audience: Text
+    jwks: Text | None = None  #: a URL, or a file; left out: as the issuer's discovery document says
+    claims: Claims = Claims()
+    client_id: Text | None = None  #: to sign people in at the console
+    client_secret: Reference | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Oidc:
+        if self.client_secret is not None and self.client_id is None:
+            raise ValueError("client_secret needs client_id beside it")
+        return self
+
+
+class McpFront(Section):
+    """How MCP clients are answered at /mcp."""
+
+    run_per: Literal["connection", "day"] = "day"  #: the run of a call that names none
+    ask_in_client: bool = False  #: a person sits at the client: approvals are put to them there too
+    agent: Text = "desktop"  #: of `interlock mcp --stdio`
+    tenant: Text = "default"
+    env: Text = "local"
+
+
+class ModelProvider(Section):
+    """Where model requests go, and with whose key."""
+
+    url: Url
+    credential: Text
+
+
+class Models(Section):
+    """The model proxy: providers by protocol. Left out: there is no proxy for it."""
+
+    openai: ModelProvider | None = None
+    anthropic: ModelProvider | None = None
+    record: bool = True  #: keep what was asked and answered, redacted, for replay
+
+
+class Slack(Section):
+    """A channel that is told of approvals, with buttons."""
+
+    webhook: Reference  #: the incoming webhook's URL is a secret
+    signing_secret: Reference
+
+
+class Serve(Section):
+    """How `interlock serve` listens, and whom it believes."""
+
+    host: Text = "127.0.0.1"
+    port: Annotated[Count, Field(le=65_535)] = 8420
+    url: Url | None = None  #: how others reach it, for links and as the audience of tokens; left out: host and port
+    workers: Annotated[Positive, Field(le=64)] = 1
+    body_bytes: Annotated[Positive, Field(le=67_108_864)] = 1_048_576
+    body_seconds: Duration = 10_000_000
+    oidc: Oidc | None = None
+    mcp: McpFront = McpFront()
+    models: Models = Models()
+    slack: Slack | None = None

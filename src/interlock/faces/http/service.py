@@ -1,0 +1,116 @@
+"""What every HTTP face shares: the gateway, who asks, and the handles of the runs that are in use.
+
+Not a route. Law: a face never says who somebody is: it asks `principal`; nothing of a tenant is read before
+`Principal.sees` has said yes, and a thing of another tenant is answered as one that does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from interlock.core.audit import SYSTEM, Entry, Kind
+from interlock.core.call import ToolCall
+from interlock.core.names import problem_of_name
+from interlock.core.outcome import Outcome
+from interlock.core.principal import Principal, Role
+from interlock.core.run import Run
+from interlock.errors import LedgerUnavailable
+from interlock.faces.http.problems import Problem
+from interlock.identity import Identity, Unauthenticated
+from interlock.ports import HeadKey, RunKey
+from interlock.unit import Tx, Unit
+
+if TYPE_CHECKING:
+    from interlock.gateway import Gateway
+
+T = TypeVar("T")
+
+
+class Service:
+    """One for each process that serves."""
+
+    def __init__(self, gateway: Gateway, identity: Identity) -> None:
+        self.gateway = gateway
+        self.identity = identity
+
+    # --- who asks ----------------------------------------------------------------------------------------------------
+
+    async def principal(self, headers: Mapping[str, str]) -> Principal:
+        """Who stands behind a request, by its `Authorization: Bearer …`. Raises Problem 401."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        try:
+            if scheme.lower() != "bearer":
+                raise Unauthenticated("no bearer token was sent")
+            return await self.identity.principal_of(token.strip())
+        except Unauthenticated as error:
+            raise Problem(
+                401, "unauthenticated", str(error),
+                remedy="send Authorization: Bearer KEY; keys are made with: interlock keys create",
+                headers={"www-authenticate": 'Bearer realm="interlock"'},
+            ) from None
+
+    async def require(self, principal: Principal, *roles: Role, what: str) -> None:
+        """Raises Problem 403, and leaves an audit entry, where the principal holds none of these roles."""
+        if principal.may(*roles):
+            return
+        await self.refuse(principal, f"{what}: needs the role {' or '.join(roles)}")
+        raise Problem(403, "forbidden", f"{what} needs the role {' or '.join(roles)}")
+
+    async def see(self, principal: Principal, tenant: str, what: str) -> None:
+        """Raises Problem 404, and leaves an audit entry, where this belongs to another tenant."""
+        if principal.sees(tenant):
+            return
+        await self.refuse(principal, f"{what}: belongs to another tenant")
+        raise Problem(404, "not_found", f"there is no {what}")
+
+    async def refuse(self, principal: Principal, what: str) -> None:
+        """Somebody known was turned away: that is worth an entry in the audit of their own tenant."""
+        tenant, now = principal.tenant or SYSTEM, self.gateway.clock.now()
+        entry = Entry(
+            tenant=tenant, at=now, kind=Kind.TURNED_AWAY, by=principal.name, agent=principal.agent, env=principal.env,
+            note=what[:500],
+        )
+
+        def append(tx: Tx) -> None:
+            tx.append(entry)
+
+        try:
+            await self.blocking(self.gateway.committer.run, Unit((HeadKey(tenant),), append))
+        except LedgerUnavailable as error:  # turned away all the same
+            self.gateway.telemetry.trouble("an entry about somebody who was turned away could not be written", error)
+
+    # --- what they do ------------------------------------------------------------------------------------------------
+
+    async def blocking(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run something that waits for the ledger, away from the event loop."""
+        return await asyncio.to_thread(fn, *args, **kwargs)
+
+    async def run_of(self, principal: Principal, run_id: str, tenant: str = "") -> Run:
+        """A run that this principal may see: an agent its own ones, a person those of their tenant (`tenant` says
+        which, where a person serves several). Raises Problem 404."""
+        tenant = principal.tenant or tenant
+        what = f"run {run_id!r:.80}"
+        if not tenant or problem_of_name(run_id, "run_id"):
+            raise Problem(404, "not_found", f"there is no {what}", remedy="" if tenant else "say ?tenant=")
+        run: Run | None = await self.blocking(self.gateway.store.load, RunKey(tenant, run_id))
+        if run is None or (principal.is_agent and (run.agent, run.env) != (principal.agent, principal.env)):
+            await self.refuse(principal, f"{what}: none of theirs")
+            raise Problem(404, "not_found", f"there is no {what}")
+        return run
+
+    async def perform(
+        self, run: Run, tool: str, args: Mapping[str, Any], *, call_id: str, key: str = "", step_id: str = ""
+    ) -> Outcome:
+        """One call of a run. Raises KeyReused, LedgerUnavailable, Problem 422 for what can be no name."""
+        for what, name in (("tool", tool), ("call_id", call_id), ("idempotency_key", key or call_id)):
+            problem = problem_of_name(name, what)
+            if problem is not None:
+                raise Problem(422, "bad_request", problem, run_id=run.run_id)
+        return await self.gateway.acall(
+            ToolCall(
+                tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id, tool=tool, args=args,
+                call_id=call_id, key=key or call_id, runtime=run.runtime, step_id=step_id,
+            )
+        )
