@@ -24,7 +24,7 @@ from interlock.core.call import MICROS, Effect, fingerprint
 from interlock.core.canonical import canonical, digest
 from interlock.core.decide import killed_by
 from interlock.core.lifecycle import Event, State, move
-from interlock.core.names import problem_of_name
+from interlock.core.names import problem_of_name, problem_of_words
 from interlock.core.record import NO_RESULT, Record
 from interlock.core.switch import Mode, Scope, Switch
 from interlock.core.verdict import StopReason
@@ -63,11 +63,11 @@ class Control:
         by the same person.
         """
 
-        def answer(tx: Tx, approval: Approval, now: int) -> Approval:
+        def answer(tx: Tx, approval: Approval, now: int, said: str) -> Approval:
             bound, edited = approval.digest, None
             if args is not None:
-                edited, bound = dict(args), self._bound(tx, approval, args)
-            said = self._gateway.redactor.redact_text(note)
+                bound = self._bound(tx, approval, args)
+                edited = dict(args)
             answered = rules.approve(approval, Answer(by, now, yes=True, note=said), edited, bound)
             if answered.standing is Standing.APPROVED:
                 answered = replace(answered, expires_at=now + self._gateway.config.approvals.expires)
@@ -82,8 +82,7 @@ class Control:
     def reject(self, approval_id: str, *, by: str, note: str = "", tenant: str | None = None) -> Approval:
         """Say no. One no is enough. Raises Refused as `approve` does."""
 
-        def answer(tx: Tx, approval: Approval, now: int) -> Approval:
-            said = self._gateway.redactor.redact_text(note)
+        def answer(tx: Tx, approval: Approval, now: int, said: str) -> Approval:
             rejected = rules.reject(approval, Answer(by, now, yes=False, note=said))
             bookings.close_question(tx, rejected, now)
             run = tx.get(RunKey(approval.tenant, approval.run_id))
@@ -96,9 +95,9 @@ class Control:
 
     def _answer(
         self, approval_id: str, by: str, note: str, tenant: str | None, kind: Kind,
-        answer: Callable[[Tx, Approval, int], Approval],
+        answer: Callable[[Tx, Approval, int, str], Approval],
     ) -> Approval:
-        note = self._gateway.redactor.redact_text(note)
+        note = self._words(by, note)
         found = self._gateway.store.find_approval(approval_id)
         if found is None or (tenant is not None and found.tenant != tenant):
             raise Refused(f"there is no approval {approval_id!r}; see: interlock approvals list")
@@ -112,7 +111,7 @@ class Control:
             refusal = rules.refusal(approval, by)
             if refusal is not None and not (kind is Kind.REJECTED and by in approval.requested_by):
                 raise Refused(refusal)
-            answered = answer(tx, approval, now)
+            answered = answer(tx, approval, now, note)
             tx.put(key, answered)
             tx.append(
                 Entry(
@@ -166,12 +165,12 @@ class Control:
             raise Refused("say who kills, and why: by=, reason=")
         named = {"tenant": tenant, "agent": agent, "tool": tool, "run_id": run}
         for what, name in named.items():
-            problem = problem_of_name(name, what) if name else None
+            problem = problem_of_name(name, what) if name != "" else None
             if problem is not None:
                 raise Refused(f"{problem}; to kill everything, name nothing")
         if mode not in tuple(Mode):
             raise Refused(f"mode is {' or '.join(Mode)}, not {mode!r}")
-        reason = self._gateway.redactor.redact_text(reason)
+        reason = self._words(by, reason, "reason")
         scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
         known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
         now = self._gateway.clock.now()
@@ -194,7 +193,7 @@ class Control:
             raise Refused(f"no kill switch holds for {scope}; what is killed: {others}")
         if not by:
             raise Refused("say who releases: by=")
-        now, reason = self._gateway.clock.now(), self._gateway.redactor.redact_text(reason)
+        now, reason = self._gateway.clock.now(), self._words(by, reason, "reason")
         released = [replace(each, released_at=now, released_by=by, release_reason=reason) for each in known]
         for each in released:  # more than one where two processes killed the same scope at once
             self._gateway.board.put(each)
@@ -252,7 +251,9 @@ class Control:
         """
         if not by:
             raise Refused("say who has looked: by=")
-        key, note = self._key_of(tenant, run_id, call_id), self._gateway.redactor.redact_text(note)
+        if not isinstance(happened, bool):
+            raise Refused(f"happened= is True or False, not {happened!r}: say what you found when you looked")
+        key, note = self._key_of(tenant, run_id, call_id), self._words(by, note)
 
         def act(tx: Tx) -> Record:
             now, record = self._gateway.clock.now(), tx.get(key)
@@ -301,8 +302,12 @@ class Control:
         named = [(scope, name) for scope, name in (("run", run_id), ("agent", agent), ("tool", tool)) if name]
         if len(named) > 1:
             raise Refused("top up one thing at a time: run_id=, agent=, tool=, or none of them for the tenant")
+        for what, name in (("tenant", tenant), *named):
+            problem = problem_of_name(name, what)
+            if problem is not None:
+                raise Refused(problem)
         scope, subject = named[0] if named else ("tenant", tenant)
-        note = self._gateway.redactor.redact_text(note)
+        note = self._words(by, note)
 
         def act(tx: Tx) -> Account:
             now = self._gateway.clock.now()
@@ -332,7 +337,7 @@ class Control:
         `offered`: the digest of the definition that was looked at (`Pin.offered_digest`), so that one that has changed
         since is not accepted unseen. Raises Refused where nothing has changed, or something else has.
         """
-        now = self._gateway.clock.now()
+        now, note = self._gateway.clock.now(), self._words(by, note)
         pin = self._commit(
             (HeadKey(SYSTEM), PinKey(SYSTEM, tool)),
             lambda tx: pins.accept(tx, tool, by, now, offered=offered, note=note),
@@ -343,6 +348,13 @@ class Control:
         return pin
 
     # --- the ledger --------------------------------------------------------------------------------------------------
+
+    def _words(self, by: str, said: str, what: str = "note") -> str:
+        """What a person says, without secrets. Raises Refused where that, or their name, cannot be kept."""
+        problem = (problem_of_name(by, "by") if by else None) or problem_of_words(said, what)
+        if problem is not None:
+            raise Refused(problem)
+        return self._gateway.redactor.redact_text(said)
 
     def _key_of(self, tenant: str, run_id: str, call_id: str) -> CallKey:
         """A call by its id: its key, unless an explicit idempotency key went before it."""

@@ -25,8 +25,10 @@ class Usage(Struct, frozen=True, kw_only=True):
     cached_input_tokens: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.input_tokens, self.output_tokens, self.cached_input_tokens) < 0:
-            raise ValueError("a usage cannot be negative")
+        for name in self.__struct_fields__:
+            tokens = getattr(self, name)
+            if type(tokens) is not int or tokens < 0:  # a ledger that took it could not be read again
+                raise ValueError(f"{name} must be a whole number of tokens, not negative; it is {tokens!r:.40}")
 
     @property
     def tokens(self) -> int:

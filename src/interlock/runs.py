@@ -21,7 +21,7 @@ from interlock.core.audit import Entry, Kind
 from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Line
 from interlock.core.call import MICROS, ToolCall
 from interlock.core.decide import Facts, decide_step
-from interlock.core.names import problem_of_name
+from interlock.core.names import problem_of_name, problem_of_words
 from interlock.core.outcome import Outcome
 from interlock.core.verdict import StopReason, Verdict
 from interlock.errors import ConfigError, LedgerUnavailable, Refused, RunStopped
@@ -82,10 +82,16 @@ class Run:
             self._gateway.telemetry.run_stopped(self._span, run)
 
     def _toolcall(self, tool: str, args: Mapping[str, Any], call_id: str | None, key: str | None) -> ToolCall:
-        for what, name in (("tool", tool), ("call_id", call_id), ("idempotency_key", key)):
-            problem = None if name is None else problem_of_name(name, what)
-            if problem is not None:
-                raise ConfigError(problem)
+        redactor, problem = self._gateway.redactor, problem_of_name(tool, "tool")
+        for what, name in (("call_id", call_id), ("idempotency_key", key)):
+            if name is not None and problem is None:
+                problem = problem_of_name(name, what)
+                if problem is None and redactor.holds_secret(name):
+                    problem = f"{what} must not hold a credential"
+        if problem is not None:
+            raise ConfigError(problem)
+        if tool not in self._gateway.tools:  # a model made it up, and it will be told and written down
+            tool = redactor.redact_text(tool)
         call_id = call_id or f"call_{secrets.token_hex(8)}"
         return ToolCall(
             tenant=self.tenant, agent=self._agent, env=self._env, run_id=self.run_id,
@@ -97,12 +103,19 @@ class Run:
     def begin_step(
         self, model: str = "", *, max_output_tokens: int | None = None, input_tokens: int | None = None
     ) -> core.Step:
-        """Before a model turn: counts it, and sets aside its worst case. Raises RunStopped, and nothing is begun.
+        """Before a model turn: counts it, and sets aside its worst case. Raises RunStopped, and nothing is begun; or
+        ConfigError for numbers that cannot be.
 
         Where a budget in USD is in force, `model` and `max_output_tokens` are needed, else the run stops as `unpriced`.
         Without `input_tokens` the worst case is the model's whole context window, or all that is left where that is
         less: a hard limit, which lets fewer turns run side by side than one that knows the size of its input.
         """
+        problem = problem_of_words(model, "model")
+        for what, tokens in (("max_output_tokens", max_output_tokens), ("input_tokens", input_tokens)):
+            if tokens is not None and (type(tokens) is not int or tokens < 0):
+                problem = problem or f"{what} must be a whole number from 0, not {tokens!r:.40}"
+        if problem is not None:
+            raise ConfigError(problem)
         step: core.Step | RunStopped = self._commit(lambda tx: self._begin(tx, model, max_output_tokens, input_tokens))
         if isinstance(step, RunStopped):
             self._tell_stop(self._load())
@@ -124,20 +137,23 @@ class Run:
 
     def _begin(self, tx: Tx, model: str, output: int | None, given: int | None) -> core.Step | RunStopped:
         now, run = self._gateway.clock.now(), self._read(tx).resumed(self._gateway.clock.now())
+        if run.stop_reason is not None:
+            return RunStopped(run.stop_reason, run.stop_detail)
         lines = self._lines(tx, run, now)
-        cost = self._worst_case(lines, model, output, given)
-        if cost is None:
-            stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"no price for model {model or '(not named)'}", now)
-            return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
+        priced = self._worst_case(lines, model, output, given)
+        cost = Amounts(steps=1) if priced is None else priced
         facts = Facts(
             now=now, policy=self._gateway.config.policy, run=run, tool=None,
             switches=tx.once(self._gateway.board.active), cost=cost, lines=lines,
         )
         decision = decide_step(facts)
         if decision.verdict is Verdict.STOP:
-            reason = run.stop_reason or decision.stop or _STOP_OF_WINDOW.get(_short(lines, cost), StopReason.MAX_USD)
+            reason = decision.stop or _STOP_OF_WINDOW.get(_short(lines, cost), StopReason.MAX_USD)
             bookings.stop(tx, run, reason, decision.text, now)
             return RunStopped(reason, decision.text)
+        if priced is None:
+            stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"no price for model {model or '(not named)'}", now)
+            return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
         hold = Hold(cost, tuple(line.key for line in lines))
         bookings.take(tx, hold)
         step = core.Step(
@@ -215,6 +231,9 @@ class Run:
             reason = StopReason(reason)
         except ValueError:
             raise ConfigError(f"{reason!r} is no stop reason; one of: {', '.join(StopReason)}") from None
+        problem = (problem_of_name(by, "by") if by != "" else None) or problem_of_words(detail, "detail")
+        if problem is not None:
+            raise ConfigError(problem)
         detail = self._gateway.redactor.redact_text(detail)  # a program may hand on an error's words
         now = self._gateway.clock.now
         stopped = self._commit(lambda tx: bookings.stop(tx, self._read(tx), reason, detail, now(), by))
@@ -290,8 +309,12 @@ def open_run(
     """Open a run, or take an existing one up again."""
     from interlock.gateway import fresh_id
 
-    named = {"agent": agent, "tenant": tenant, "env": env, "run_id": run_id, "runtime": runtime or None}
-    problems = [problem_of_name(name, what) for what, name in named.items() if name is not None]
+    named: dict[str, str | None] = {"agent": agent, "tenant": tenant, "env": env}
+    optional = {"run_id": (run_id, None), "runtime": (runtime, ""), "requested_by": (requested_by, "")}
+    named |= {what: name for what, (name, left_out) in optional.items() if name != left_out}
+    problems = [problem_of_name(name, what) for what, name in named.items()]
+    problems += [problem_of_words(request, "request")]
+    problems += [problem_of_words(word, "a label") for label in dict(labels).items() for word in label]
     if any(problems):
         raise ConfigError("; ".join(problem for problem in problems if problem))
     budget = gateway.config.run_budget(tenant, agent, budgets)

@@ -1,4 +1,4 @@
-"""What may be a name: of a tenant, an agent, an env, a runtime, a tool.
+"""What may be a name (of a tenant, an agent, an env, a runtime, a tool), and what may be said in words.
 
 Not whether anything is called so. Law: a name can be shown to a person, stored by every store and written into the
 audit as it is; no name can pass for the chain of the whole system.
@@ -26,4 +26,14 @@ def problem_of_name(name: object, what: str = "name") -> str | None:
         return f"{what} must not begin or end with a space"
     if what == "tenant" and name == SYSTEM:
         return f"{what} must not be {SYSTEM!r}, which stands for the whole system"
+    return None
+
+
+def problem_of_words(said: object, what: str) -> str | None:
+    """Why this cannot be kept as a note, a reason or a request, or None where it can: a ledger that took it could not
+    be read again."""
+    if not isinstance(said, str):
+        return f"{what} must be text, not {type(said).__name__}"
+    if any("\ud800" <= char <= "\udfff" for char in said):
+        return f"{what} must be valid Unicode, and holds a lone surrogate"
     return None

@@ -1,0 +1,162 @@
+"""What people and programs say is kept as it is, or refused: a ledger that took more could not be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import interlock
+from tests.gateway.conftest import House
+
+START = Callable[..., interlock.Run]
+CANARY = "canary-5e1f-77aa"
+NOT_WORDS = [None, 5, b"x", ["x"], "\ud800"]
+
+
+def _open(house: House) -> interlock.Gateway:
+    gw = house.open({"approvals": {"required_for": ["ask"]}, "budgets": {"max_tokens": 10_000}})
+    gw.tool("ask", effect="write")(lambda: "done")
+    gw.tool("lose", effect="write")(_lose)
+    gw.tool("look", effect="read")(lambda: "seen")
+    return gw
+
+
+def _lose() -> str:
+    raise TimeoutError
+
+
+def _acts(gw: interlock.Gateway, **said: Any) -> dict[str, Callable[[], object]]:
+    """Every act of a person, with these words."""
+    note = {("reason" if key == "note" else key): value for key, value in said.items()}
+    (asked,) = gw.control.approvals(tenant="acme")
+    return {
+        "approve": lambda: gw.control.approve(asked.approval_id, **said),
+        "reject": lambda: gw.control.reject(asked.approval_id, **said),
+        "kill": lambda: gw.control.kill(tenant="beta", **{"reason": "incident", **note}),
+        "release": lambda: gw.control.release(tenant="gamma", **note),
+        "reconcile": lambda: gw.control.reconcile(tenant="acme", run_id="r", call_id="lost", happened=True, **said),
+        "top_up": lambda: gw.control.top_up(tenant="acme", run_id="r", steps=1, **said),
+    }
+
+
+@pytest.mark.parametrize("said", [{"by": "ann", "note": word} for word in NOT_WORDS] + [{"by": 5}, {"by": "a\nb"}])
+def test_words_that_cannot_be_kept_are_refused_and_the_ledger_stays_readable(
+    house: House, start: START, said: dict[str, Any]
+) -> None:
+    gw = _open(house)
+    run = start(gw, run_id="r")
+    assert run.call("ask", {}, call_id="asked").kind == "pending"
+    assert run.call("lose", {}, call_id="lost").kind == "unknown"
+    gw.control.kill(tenant="gamma", reason="incident", by="ann")
+    for name, act in _acts(gw, **said).items():
+        with pytest.raises(interlock.Refused):
+            pytest.fail(f"{name} took {said}: {act()}")
+    house.close()
+    gw = _open(house)  # a gateway that starts anew reads all of it
+    assert [str(each.scope) for each in gw.control.switches(active=False)] == ["tenant gamma"]
+    assert [each.standing for each in gw.control.approvals(tenant="acme")] == ["waiting"]
+    assert gw.audit.verify(tenant="acme").ok
+
+
+@pytest.mark.parametrize("name", [None, 5, " acme", "acme\n"])
+@pytest.mark.parametrize("what", ["tenant", "agent", "tool", "run"])
+def test_a_kill_of_what_has_no_name_is_refused_and_holds_for_nobody(house: House, what: str, name: Any) -> None:
+    gw = _open(house)
+    with pytest.raises(interlock.Refused, match="to kill everything, name nothing"):
+        gw.control.kill(**{what: name}, reason="incident", by="ann")
+    assert gw.control.switches(active=False) == ()
+
+
+@pytest.mark.parametrize("happened", [None, "no", 0])
+def test_what_was_found_is_said_as_true_or_false(house: House, start: START, happened: Any) -> None:
+    gw = _open(house)
+    run = start(gw, run_id="r")
+    run.call("lose", {}, call_id="lost")
+    with pytest.raises(interlock.Refused, match="happened="):
+        gw.control.reconcile(tenant="acme", run_id="r", call_id="lost", happened=happened, by="ann")
+    assert run.report().calls == {"unknown": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tenant": None}, {"agent": None}, {"env": None}, {"run_id": ""}, {"runtime": 5}, {"requested_by": 5},
+        {"request": None}, {"request": 5}, {"request": "\ud800"}, {"labels": {"a": 5}}, {"labels": {"a": object()}},
+    ],
+)
+def test_a_run_of_nobody_or_with_words_that_cannot_be_kept_is_not_opened(
+    house: House, start: START, wrong: dict[str, Any]
+) -> None:
+    gw = _open(house)
+    with pytest.raises(interlock.ConfigError):
+        start(gw, **wrong)
+    assert list(gw.store.runs(None)) == []
+
+
+@pytest.mark.parametrize("tool", [None, 5, "", "a\nb"])
+def test_a_tool_without_a_name_is_not_written_down(house: House, start: START, tool: Any) -> None:
+    gw = _open(house)
+    run = start(gw)
+    with pytest.raises(interlock.ConfigError, match="tool must"):
+        run.call(tool, {})
+    assert gw.audit.verify(tenant="acme").ok
+
+
+@pytest.mark.parametrize("tokens", [-1, 1.5, "5", True])
+def test_tokens_are_counted_in_whole_numbers_from_nothing(house: House, start: START, tokens: Any) -> None:
+    gw = _open(house)
+    run = start(gw)
+    for wrong in ({"input_tokens": tokens}, {"max_output_tokens": tokens}):
+        with pytest.raises(interlock.ConfigError, match="must be a whole number from 0"):
+            run.begin_step("gpt-5-mini", **wrong)
+    with pytest.raises(ValueError, match="input_tokens must be a whole number"):
+        interlock.Usage(input_tokens=tokens, output_tokens=1)
+    assert run.report().tokens.held == 0
+
+
+def test_a_run_that_stopped_says_why_once_whatever_the_step_would_have_cost(house: House, start: START) -> None:
+    gw = _open(house)
+    run = start(gw, budgets={"max_usd": 1})
+    run.stop("cancelled", "the user left")
+    for unpriced in ("", "no-such-model"):
+        with pytest.raises(interlock.RunStopped) as stopped:
+            run.begin_step(unpriced)
+        assert (stopped.value.reason, str(stopped.value)) == (
+            "cancelled", "the run has stopped: cancelled (the user left)",
+        )
+
+
+def test_a_kill_is_why_a_step_does_not_begin_though_it_has_no_price_either(house: House, start: START) -> None:
+    gw = _open(house)
+    run = start(gw, budgets={"max_usd": 1})
+    gw.control.kill(tenant="acme", reason="incident", by="ann")
+    with pytest.raises(interlock.RunStopped):
+        run.begin_step()
+    assert run.stop_reason == "killed"
+
+
+def test_a_lent_value_that_a_model_uses_as_a_name_is_written_down_nowhere(
+    one_house: House, start: START, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CRM", CANARY)
+    gw = one_house.open({"credentials": {"crm": "env:CRM"}})
+
+    @gw.tool("look", effect="read", credential="crm")
+    def look(secret: interlock.Credential) -> str:
+        return "seen"
+
+    run = start(gw)
+    assert run.call("look", {}).kind == "done"
+    with caplog.at_level("DEBUG"):
+        refused = run.call(f"crm.{CANARY}", {})
+    assert "no tool 'crm.[redacted]'" in refused.text
+    for name in ({"call_id": CANARY}, {"idempotency_key": f"k-{CANARY}"}):
+        with pytest.raises(interlock.ConfigError, match="must not hold a credential"):
+            run.call("look", {}, **name)
+    one_house.close()
+    kept = b"".join(path.read_bytes() for path in one_house.folder.iterdir() if path.is_file())
+    assert b"crm.[redacted]" in kept
+    assert CANARY.encode() not in kept
+    assert CANARY not in caplog.text
