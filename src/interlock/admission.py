@@ -6,10 +6,8 @@ hold, its lease and its `decided` entry before its effect begins, or none of the
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
 import msgspec
@@ -23,7 +21,7 @@ from interlock.core import provenance
 from interlock.core.approval import Approval, Card, Standing
 from interlock.core.audit import Entry, Kind
 from interlock.core.budget import NOTHING, AccountKey, Amounts, Hold, Limits, Line
-from interlock.core.call import MICROS, Tool, ToolCall, fingerprint, price_of
+from interlock.core.call import Tool, ToolCall, fingerprint, price_of
 from interlock.core.canonical import canonical, digest, problem_of
 from interlock.core.decide import Facts, decide
 from interlock.core.lifecycle import Event, State, move
@@ -36,57 +34,15 @@ from interlock.ports import ApprovalKey, CallKey, Clock, HeadKey, Key, RunKey, S
 from interlock.redaction import Redactor
 from interlock.results import text_for_model
 from interlock.unit import Tx, Unit
+from interlock.wish import MARGIN, Running, Ticket, Wish, new_lease_id
 
-MARGIN = 2 * MICROS  #: a lease outlives the deadline of its effect by this, and nothing starts with less left
 SHOWN = 2_000  #: bytes of arguments that an audit entry shows; longer texts in them are clipped
 CLIP = 160
 
 _NO_ARGS = Raw(b"{}")
-_PROCESS = secrets.token_hex(8)  # random for each process, so that numbers tell leases apart everywhere
-_numbers = count(1)
 
 Accounts = list[tuple[AccountKey, Limits | None]]
 """Accounts with their limits; None: the run's own, which stand in the run."""
-
-
-class Wish(Struct, frozen=True, gc=False, kw_only=True):
-    """A call on its way in, with what can be told of it without the ledger."""
-
-    call: ToolCall
-    tool: Tool | None
-    problem: str  #: why it cannot be taken, or ""
-    arguments: bytes  #: canonical; b"" where they cannot be taken
-    fingerprint: str
-
-
-class Ticket(Struct, frozen=True, gc=False, kw_only=True):
-    """An admitted call: the right to perform it once."""
-
-    wish: Wish
-    record: Record
-    run: Run
-    lease: Lease
-    deadline: int  #: the effect must be over by then
-
-
-class Running(Struct, frozen=True, gc=False):
-    """The same call is being performed by somebody else."""
-
-    key: CallKey
-    until: int
-
-
-def _lease_id() -> str:
-    return f"{_PROCESS}-{next(_numbers):x}-{os.getpid():x}"  # a forked child counts on from the same number
-
-
-def wish_of(call: ToolCall, tool: Tool | None, problem: str) -> Wish:
-    """Digest a call, once, outside any transaction."""
-    if problem:
-        return Wish(call=call, tool=tool, problem=problem, arguments=b"", fingerprint="")
-    arguments = canonical(call.args)
-    schema = tool.schema_digest if tool else ""
-    return Wish(call=call, tool=tool, problem="", arguments=arguments, fingerprint=fingerprint(call, schema, arguments))
 
 
 class _Weighed(Struct, frozen=True, gc=False, kw_only=True):
@@ -240,7 +196,7 @@ class Admission:
             hold = Hold(facts.cost, tuple(line.key for line in facts.lines))
             bookings.take(tx, hold)
         deadline = run.deadline if tool.timeout is None else min(run.deadline, now + tool.timeout)
-        lease = Lease(_lease_id(), min(deadline, now + self._config.lease) + MARGIN)
+        lease = Lease(new_lease_id(), min(deadline, now + self._config.lease) + MARGIN)
         if facts.approval is not None:
             self._close_approval(tx, facts.approval, facts.digest)
             run = run.asks_no_more(facts.approval.approval_id)

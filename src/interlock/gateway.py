@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from interlock.admission import Admission, Running, Ticket, Wish, wish_of
+from interlock.admission import Admission
 from interlock.committer import Committer
 from interlock.config import Config, tool_fields
 from interlock.core.call import Tool, ToolCall
@@ -31,6 +31,7 @@ from interlock.redaction import Redactor
 from interlock.settlement import Performed, settle
 from interlock.telemetry import Telemetry
 from interlock.unit import Unit
+from interlock.wish import Running, Ticket, Wish, wish_of
 
 if TYPE_CHECKING:
     from interlock.audit_log import AuditLog

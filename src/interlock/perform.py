@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from interlock.admission import MARGIN, Ticket
 from interlock.core.call import MICROS, Tool
 from interlock.core.canonical import snapshot
 from interlock.core.decide import killed_by
@@ -28,6 +27,7 @@ from interlock.ports import CallInfo, Clock, Invocation, Lost, Performer, Switch
 from interlock.redaction import Redactor
 from interlock.results import encode_result
 from interlock.settlement import Performed
+from interlock.wish import MARGIN, Ticket
 
 WORKERS = 64  #: threads for sync tools that cannot run on their caller's own
 _NO_TIME = Reason("in_time", Verdict.DENY, "too little was left of its time to begin it")

@@ -12,7 +12,6 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from interlock import answers, bookings
-from interlock.admission import Ticket
 from interlock.core.audit import Kind
 from interlock.core.budget import NOTHING, Amounts
 from interlock.core.canonical import digest
@@ -23,6 +22,7 @@ from interlock.core.run import Run
 from interlock.core.verdict import Decision, Reason, StopReason
 from interlock.ports import Clock, HeadKey, Key, RunKey
 from interlock.unit import Tx, Unit
+from interlock.wish import Ticket
 
 _OUTCOME = {Event.CATCH: "not_performed"}
 

@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from interlock import bookings, pins
-from interlock.admission import MARGIN
 from interlock.core.approval import Approval, Standing
 from interlock.core.audit import SYSTEM
 from interlock.core.call import MICROS
@@ -20,6 +19,7 @@ from interlock.core.verdict import Reason, Verdict
 from interlock.ports import ApprovalKey, HeadKey, PinKey, RunKey
 from interlock.settlement import renew
 from interlock.unit import Tx, Unit
+from interlock.wish import MARGIN
 
 if TYPE_CHECKING:
     from interlock.gateway import Gateway, Registered

@@ -1,0 +1,65 @@
+"""A call on its way: wished, admitted, or found running.
+
+Not the transactions that move it (`admission.py`, `settlement.py`). Law: a ticket is given by an admission alone, and
+is the right to perform one call once, until its lease runs out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from itertools import count
+
+from msgspec import Struct
+
+from interlock.core.call import MICROS, Tool, ToolCall, fingerprint
+from interlock.core.canonical import canonical
+from interlock.core.record import Lease, Record
+from interlock.core.run import Run
+from interlock.ports import CallKey
+
+MARGIN = 2 * MICROS  #: a lease outlives the deadline of its effect by this, and nothing starts with less left
+
+_PROCESS = secrets.token_hex(8)  # random for each process, so that numbers tell leases apart everywhere
+_numbers = count(1)
+
+
+class Wish(Struct, frozen=True, gc=False, kw_only=True):
+    """A call on its way in, with what can be told of it without the ledger."""
+
+    call: ToolCall
+    tool: Tool | None
+    problem: str  #: why it cannot be taken, or ""
+    arguments: bytes  #: canonical; b"" where they cannot be taken
+    fingerprint: str
+
+
+class Ticket(Struct, frozen=True, gc=False, kw_only=True):
+    """An admitted call: the right to perform it once."""
+
+    wish: Wish
+    record: Record
+    run: Run
+    lease: Lease
+    deadline: int  #: the effect must be over by then
+
+
+class Running(Struct, frozen=True, gc=False):
+    """The same call is being performed by somebody else."""
+
+    key: CallKey
+    until: int
+
+
+def new_lease_id() -> str:
+    """An owner that nobody else is."""
+    return f"{_PROCESS}-{next(_numbers):x}-{os.getpid():x}"  # a forked child counts on from the same number
+
+
+def wish_of(call: ToolCall, tool: Tool | None, problem: str) -> Wish:
+    """Digest a call, once, outside any transaction."""
+    if problem:
+        return Wish(call=call, tool=tool, problem=problem, arguments=b"", fingerprint="")
+    arguments = canonical(call.args)
+    schema = tool.schema_digest if tool else ""
+    return Wish(call=call, tool=tool, problem="", arguments=arguments, fingerprint=fingerprint(call, schema, arguments))
