@@ -26,6 +26,7 @@ from interlock.faces import (
     cli_runs,
     cli_start,
     cli_tools,
+    cli_unknowns,
 )
 from interlock.faces.cli_options import BEFORE, Before, Config, Json
 from interlock.faces.cli_print import complain, finish, hush, safe
@@ -68,6 +69,7 @@ app.add_typer(cli_approvals.app, name="approvals")
 app.command()(cli_control.kill)
 app.command()(cli_control.release)
 app.command()(cli_control.switches)
+app.command()(cli_unknowns.unknowns)
 app.command()(cli_control.reconcile)
 app.command("top-up")(cli_control.top_up)
 app.add_typer(cli_audit.app, name="audit")

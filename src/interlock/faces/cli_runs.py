@@ -113,12 +113,14 @@ def runs(gateway: Gateway, tenant: str | None) -> Iterator[Run]:
 def show_run(run_id: AnId, tenant: OneTenant = None, config: Config = None, as_json: Json = False) -> None:
     """Show one run: how it stands, what it used, and all that happened in it."""
     from interlock.faces.cli_story import story
+    from interlock.faces.cli_unknowns import WHAT_TO_DO, how_to_end, open_unknowns
     from interlock.reports import report_of
 
     with look(config) as gateway:
         run = find_run(gateway, run_id, tenant)
         report = report_of(gateway, run)
         happened = story(gateway.audit.entries(run.tenant, run.run_id))
+        doubtful = open_unknowns(gateway.store.calls_of(run.tenant, run.run_id), gateway.clock.now())
     if in_json(as_json):
         document(
             {**_summary(run), "request": run.request, "labels": run.labels, "report": report,
@@ -127,6 +129,10 @@ def show_run(run_id: AnId, tenant: OneTenant = None, config: Config = None, as_j
         return
     show(_header(run, report), text(""), _budgets(report), text(""))
     show(_timeline(run, happened) if happened else text("nothing has happened in it yet", "dim"))
+    for place, record in enumerate(doubtful):
+        if not place:
+            show(text(""), text(f"unknown: {WHAT_TO_DO}", "yellow"))
+        say(how_to_end(record), "dim")
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -192,23 +198,29 @@ def _number(name: str, value: float | None) -> str:
 
 def _timeline(run: Run, happened: list[Happening]) -> Table:
     narrow = is_narrow()
-    spent = () if narrow else ("spent",)
-    made = table("at", "step", "what", "verdict", "outcome", *spent, "why", whole="at")
+    call, spent = ((), ()) if narrow else (("call",), ("spent",))
+    made = table("at", "step", "what", *call, "verdict", "outcome", *spent, "why", whole="at")
     for each in happened:
         style = "" if each.is_call else "dim"
         at = text(f"+{span(max(0, each.at - run.opened_at), fine=True)}", "dim")
         verdict, outcome = (text(word, COLOURS.get(word, "")) for word in (each.verdict, each.outcome))
-        cells = [at, text(each.step_id, "dim"), text(each.what, style), verdict, outcome]
-        made.add_row(*cells, *([] if narrow else [text(each.spent, style)]), _why(each, spent=narrow))
+        cells = [at, text(each.step_id, "dim"), text(each.what, style)]
+        if narrow:
+            made.add_row(*cells, verdict, outcome, _why(each, narrow=True))
+        else:
+            told = text(each.call_id, "dim"), verdict, outcome, text(each.spent, style)
+            made.add_row(*cells, *told, _why(each, narrow=False))
     return made
 
 
-def _why(each: Happening, *, spent: bool) -> Text:
+def _why(each: Happening, *, narrow: bool) -> Text:
     told = [text(each.rule)] if each.rule else []
     if each.text:
         told.append(text(each.text, "dim"))
     if each.approval_id:
         told.append(text(each.approval_id, "yellow"))
-    if spent and each.spent:
+    if narrow and each.call_id:
+        told.append(text(each.call_id, "dim"))
+    if narrow and each.spent:
         told.append(text(each.spent, "dim"))
     return stacked(told)
