@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -91,13 +92,14 @@ class Committer:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self.landed: Callable[[int, float], None] | None = None  #: told of each batch: its units, its seconds
 
     def run(self, unit: Unit[T]) -> T:
         """Commit a unit and give its value. Raises what the unit raised, or LedgerUnavailable."""
         if not self._queue and self._transacting.acquire(blocking=False):
             try:
                 self._refuse_if_closed()
-                value: T = self._store.transact((unit,))[0]
+                value: T = self._transact((unit,))[0]
                 return value
             finally:
                 self._transacting.release()
@@ -164,9 +166,17 @@ class Committer:
                     self._commit(batch)
             _announce([caller for _, caller in batch])
 
+    def _transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+        if self.landed is None:
+            return self._store.transact(units)
+        began = time.perf_counter()
+        values = self._store.transact(units)
+        self.landed(len(units), time.perf_counter() - began)
+        return values
+
     def _commit(self, batch: Sequence[tuple[Unit[Any], _Waiter | Promise]]) -> None:
         try:
-            values = self._store.transact([unit for unit, _ in batch])
+            values = self._transact([unit for unit, _ in batch])
         except BaseException as error:  # every caller must hear, whatever it was
             if len(batch) == 1 or isinstance(error, LedgerUnavailable):
                 for _, caller in batch:

@@ -8,8 +8,9 @@ has been redacted before; run_id and step_id are on everything. Spans follow the
 from __future__ import annotations
 
 import logging
+import time
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -25,12 +26,25 @@ _log = logging.getLogger("interlock")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+class Counts(Protocol):
+    """Whoever counts what happened (`metrics.py`)."""
+
+    def called(self, tool: str, outcome: Outcome, seconds: float) -> None:
+        """A call has its outcome."""
+        ...
+
+    def stopped(self, reason: str) -> None:
+        """A run has stopped."""
+        ...
+
+
 class Telemetry:
     """One for each gateway. Spans are made where the `otel` extra is installed and the config does not say no."""
 
     def __init__(self, logging_settings: LoggingSettings, *, traces: bool) -> None:
         self._logging = logging_settings
         self._tracer: Any = None
+        self.metrics: Counts | None = None  #: whoever serves puts them here
         if traces and find_spec("opentelemetry") is not None and find_spec("opentelemetry.sdk") is not None:
             from opentelemetry import trace
 
@@ -51,6 +65,8 @@ class Telemetry:
 
     def run_stopped(self, span: Any, run: Run) -> None:
         """Once for each run and process: why it stopped."""
+        if self.metrics is not None:
+            self.metrics.stopped(str(run.stop_reason))
         if self._logging.stop_reasons and stops.isEnabledFor(logging.INFO):
             _tell(
                 stops, "run_stopped", tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id,
@@ -68,7 +84,8 @@ class Telemetry:
 
     def tool(self, call: ToolCall, run_span: Any) -> Told:
         """Around one call."""
-        return Told(self._logging.tool_calls, call, self._tracer if run_span is not None else None, run_span)
+        tracer = self._tracer if run_span is not None else None
+        return Told(self._logging.tool_calls, call, tracer, run_span, self.metrics)
 
     def step_began(self, step: Step, run_span: Any) -> Any:
         """A span for one model turn; None without traces."""
@@ -100,9 +117,11 @@ class Telemetry:
 class Told:
     """What one call comes to: a context manager around it, with its span where there are spans."""
 
-    __slots__ = ("_call", "_logs", "_outcome", "_run_span", "_span", "_tracer")
+    __slots__ = ("_began", "_call", "_logs", "_metrics", "_outcome", "_run_span", "_span", "_tracer")
 
-    def __init__(self, logs: bool, call: ToolCall, tracer: Any, run_span: Any) -> None:
+    def __init__(self, logs: bool, call: ToolCall, tracer: Any, run_span: Any, metrics: Counts | None) -> None:
+        self._metrics = metrics
+        self._began = time.perf_counter() if metrics is not None else 0.0
         self._logs = logs
         self._call = call
         self._tracer = tracer
@@ -136,6 +155,8 @@ class Told:
     def ended(self, outcome: Outcome) -> None:
         """The call has its outcome."""
         self._outcome = outcome
+        if self._metrics is not None:
+            self._metrics.called(self._call.tool, outcome, time.perf_counter() - self._began)
         if not self._logs or not calls.isEnabledFor(logging.INFO):
             return
         call = self._call
