@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from interlock.core.budget import AccountKey, Amounts, Window
+from interlock.core.record import Record
 from interlock.errors import ConfigError, LedgerUnavailable
 from interlock.ports import HeadKey, RunKey
 from interlock.stores import wire
@@ -147,7 +148,25 @@ def test_a_tenant_that_is_held_for_too_long_is_an_error_that_names_the_remedy(
         assert other.transact([counts(COUNTER)]) == [2]
 
 
+def test_a_slow_server_is_waited_for_asleep(postgres_url: str) -> None:
+    quick, slow = wire.Step(wire.Statement(b"q", b"SELECT 1")), wire.Step(wire.Statement(b"s", b"SELECT pg_sleep(0.3)"))
+    connection = wire.Wire(postgres_url)
+    for _ in range(3):
+        connection.trip([quick], again=True)
+    began = time.thread_time()
+    assert len(connection.trip([slow])[0]) == len(connection.trip([slow])[0]) == 1
+    assert time.thread_time() - began < 0.1
+    connection.close()
+
+
 # --- what is remembered -----------------------------------------------------------------------------------------------
+
+
+def remember(store: PostgresStore) -> None:
+    """The first transaction opens the connection, and the second is the first to be remembered for it."""
+    for number in range(2):
+        store.transact([appends("acme", number)])
+    assert store._memory.trusts({"acme"}, store._writer.generation)
 
 
 def test_what_was_remembered_is_not_believed_when_another_gateway_has_written(
@@ -173,6 +192,7 @@ def test_what_is_taken_for_absent_is_looked_for_whatever_the_heads_say(store: Po
     """A person with psql moves no head."""
     value = record()
     key = call_key(value)
+    remember(store)
     store.transact([writes("acme", (key, value))])  # remembered for its run; a settled call itself is not
 
     def get(tx: Tx) -> Any:
@@ -186,7 +206,54 @@ def test_what_is_taken_for_absent_is_looked_for_whatever_the_heads_say(store: Po
     assert store.transact([Unit([HeadKey("acme")], get)]) == [value]
     run_sql(postgres_url, "UPDATE calls SET fingerprint = 'f2'")
     assert store.transact([Unit([HeadKey("acme")], same)]) == [[value]]
-    assert len(list(store.entries("acme"))) == 2
+    assert len(list(store.entries("acme"))) == 4
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])  # few rows are written and refused one by one, many at once
+def test_what_is_written_as_new_replaces_nothing_that_is_there(store: PostgresStore, units: int) -> None:
+    old = [record(key=f"k{number}", error="old") for number in range(units)]
+    remember(store)
+    store.transact([writes("acme", (call_key(each), each)) for each in old[1:] or old])  # settled: not remembered
+
+    def ask(value: Record) -> Unit[Record]:
+        def put(tx: Tx) -> Record:
+            tx.append(samples.entry())
+            if (found := tx.get(call_key(value))) is None:
+                tx.put(call_key(value), value)
+            return found or value
+
+        return Unit([HeadKey("acme")], put)
+
+    new = [record(key=f"k{number}", error="new") for number in range(units)]
+    there = old if units == 1 else [new[0], *old[1:]]
+    assert store.transact([ask(each) for each in new]) == there == list(store.calls_of("acme", "r1"))
+    assert len(list(store.entries("acme"))) == 2 + units
+    assert store._writer.generation == 1  # a refusal costs no connection
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_a_likeness_is_found_though_only_one_of_a_batch_has_it(
+    store: PostgresStore, postgres_url: str, units: int
+) -> None:
+    value = record(fingerprint="f0", tenant_wide=True, asked_at=7)
+    remember(store)
+    store.transact([writes("acme", (call_key(value), value))])
+    last = f"f{units - 1}"
+    run_sql(postgres_url, f"UPDATE calls SET fingerprint = '{last}'")  # and moves no head
+
+    def alike(number: int, wide: bool) -> Unit[Any]:
+        def ask(tx: Tx) -> Any:
+            tx.append(samples.entry())
+            name = f"f{number}"
+            return tx.same_in_tenant("acme", name, 7) if wide else tx.same("acme", "r1", name)
+
+        return Unit([HeadKey("acme")], ask)
+
+    for wide in (False, True):
+        store._memory.repeated.clear()
+        found = store.transact([alike(number, wide) for number in range(units)])
+        assert found == [[]] * (units - 1) + [[value]]
+    assert len(list(store.entries("acme"))) == 2 + 2 * units
 
 
 def test_an_error_on_what_was_remembered_is_not_believed(store: PostgresStore, postgres_url: str) -> None:

@@ -9,7 +9,7 @@ READ COMMITTED on purpose: what is loaded after the lock was got is the newest t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,12 +23,12 @@ from interlock.core.switch import Switch
 from interlock.errors import LedgerUnavailable
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
 from interlock.stores.postgres_memory import Guess, Memory
-from interlock.stores.postgres_tables import TABLES, loaded, loading, moving, refusing, statement, writing
-from interlock.stores.wire import Rows, Stale, Statement, Step, Wire, bigint, boolean, number, text, texts
+from interlock.stores.postgres_tables import TABLES, each_or_all, loaded, loading, moving, refusing, statement, writing
+from interlock.stores.wire import UNIQUE, Rows, Stale, Statement, Step, Wire, bigint, boolean, number, text, texts
 from interlock.unit import Tx, Unit
 
 PAGE = 500  #: entries fetched at once
-FOUND = ("IL002",)  #: how the database says that something is there which was taken for absent
+FOUND = ("IL002", UNIQUE)  #: how the database says that something is there which was taken for absent
 ALWAYS = 2**63 - 1  #: later than any time
 
 _BEGIN = Step(statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"))
@@ -54,15 +54,31 @@ _SAME_IN_TENANT = statement(
     "SELECT body FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
     " AND asked_at >= $3::bigint ORDER BY asked_at, key",
 )
-_REFUSE_SAME = statement(
-    "refuse_same",
-    "SELECT interlock_repeat('IL002') FROM calls"
-    " WHERE tenant = $1::text AND run_id = $2::text AND fingerprint = $3::text LIMIT 1",
+_REFUSE_SAME = (
+    statement(
+        "refuse_same",
+        "SELECT interlock_repeat('IL002') FROM calls"
+        " WHERE tenant = $1::text AND run_id = $2::text AND fingerprint = $3::text LIMIT 1",
+    ),
+    statement(
+        "refuse_all_same",
+        "SELECT interlock_repeat('IL002') FROM unnest($1::text[], $2::text[], $3::text[]) AS k(tenant, run_id, f)"
+        ' JOIN calls AS t ON t.tenant = k.tenant COLLATE "C" AND t.run_id = k.run_id COLLATE "C"'
+        ' AND t.fingerprint = k.f COLLATE "C"',
+    ),
 )
-_REFUSE_SAME_IN_TENANT = statement(
-    "refuse_same_in_tenant",
-    "SELECT interlock_repeat('IL002') FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
-    " AND asked_at >= $3::bigint LIMIT 1",
+_REFUSE_SAME_IN_TENANT = (
+    statement(
+        "refuse_same_in_tenant",
+        "SELECT interlock_repeat('IL002') FROM calls WHERE tenant_wide AND tenant = $1::text AND fingerprint = $2::text"
+        " AND asked_at >= $3::bigint LIMIT 1",
+    ),
+    statement(
+        "refuse_all_same_in_tenant",
+        "SELECT interlock_repeat('IL002') FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k(tenant, f, since)"
+        ' JOIN calls AS t ON t.tenant_wide AND t.tenant = k.tenant COLLATE "C" AND t.fingerprint = k.f COLLATE "C"'
+        " AND t.asked_at >= k.since",
+    ),
 )
 _CALLS_OF = statement(
     "calls_of", "SELECT body FROM calls WHERE tenant = $1::text AND run_id = $2::text ORDER BY asked_at, key"
@@ -145,11 +161,12 @@ class PostgresStore:
             return None
         versions = {tenant: memory.version(tenant) for tenant in sorted(tenants)}
         heads = [(name, old, tx.written.get(HeadKey(name)) or memory.head(name)) for name, old in versions.items()]
-        steps = [*moving(heads), *_refusals(guess), *writing(tx.written, tx.sealed)]
+        absent = set(guess.absent)
+        steps = [*moving(heads), *_refusals(guess, tx.written), *writing(tx.written, tx.sealed, absent)]
         try:
-            self._writer.trip(steps, commits=True)
+            self._writer.trip(steps, commits=True, whole=True)
         except Stale as stale:
-            if stale.args != FOUND:
+            if stale.state not in FOUND:
                 memory.outdated()
                 memory.drop(tenants)
             return None
@@ -356,11 +373,11 @@ class _Session:
             raise ValueError(f"a unit touches tenants {stray} and names no key of them, so they are not locked")
 
 
-def _refusals(guess: Guess) -> list[Step]:
-    """What raises IL002 where something is there that a transaction took for absent."""
-    steps = refusing(guess.absent)
-    steps += [Step(_REFUSE_SAME, tuple(map(text, asked))) for asked in guess.unlike]
-    steps += [Step(_REFUSE_SAME_IN_TENANT, (text(a), text(b), bigint(c))) for a, b, c in guess.unlike_in_tenant]
+def _refusals(guess: Guess, written: Container[Key]) -> list[Step]:
+    """What raises IL002 where something is there that a transaction took for absent; what it writes is left out."""
+    steps = refusing(key for key in guess.absent if key not in written)
+    steps += each_or_all(*_REFUSE_SAME, ("text", "text", "text"), guess.unlike)
+    steps += each_or_all(*_REFUSE_SAME_IN_TENANT, ("text", "text", "bigint"), guess.unlike_in_tenant)
     return steps
 
 

@@ -6,7 +6,7 @@ number of rows of a table, from arrays; every comparison of text is byte by byte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +36,8 @@ class Table(NamedTuple):
     load: Statement
     write: Statement  #: any number of rows
     write_one: Statement
+    add: Statement  #: the same, and an error where one of the keys exists
+    add_one: Statement
     refuse: Statement  #: raises IL002 where one of the keys exists
     refuse_one: Statement
 
@@ -69,6 +71,8 @@ def _table(name: str, kind: type, keys: str, extras: str = "", extra: Any = lamb
         statement(f"load_{name}", f"SELECT k.place, t.body {found}"),
         statement(f"write_{name}", f"{insert} SELECT * FROM unnest({given}) {upsert}"),
         statement(f"write_one_{name}", f"{insert} VALUES ({one}) {upsert}"),
+        statement(f"add_{name}", f"{insert} SELECT * FROM unnest({given})"),
+        statement(f"add_one_{name}", f"{insert} VALUES ({one})"),
         statement(f"refuse_{name}", f"SELECT interlock_repeat('IL002') {found}"),
         statement(f"refuse_one_{name}", f"SELECT interlock_repeat('IL002') FROM {name} WHERE {this}"),
     )
@@ -151,7 +155,7 @@ def refusing(keys: Iterable[Key]) -> list[wire.Step]:
     steps: list[wire.Step] = []
     for kind, rows in _by_kind(keys).items():
         table = TABLES[kind]
-        steps += _each_or_all(table.refuse_one, table.refuse, table.keys, [key[:-1] for key in rows])
+        steps += each_or_all(table.refuse_one, table.refuse, table.keys, [key[:-1] for key in rows])
     return steps
 
 
@@ -160,29 +164,34 @@ def moving(tips: Sequence[tuple[str, int, Head | None]]) -> list[wire.Step]:
     rows = [(tenant, old, tip.seq, tip.hash) if tip else (tenant, old, 0, GENESIS) for tenant, old, tip in tips]
     types = ("text", "bigint", "bigint", "text")
     if len(rows) == 1:
-        return _each_or_all(_MOVE_ONE, _MOVE, types, rows)
+        return each_or_all(_MOVE_ONE, _MOVE, types, rows)
     return [wire.Step(_MOVE, _columns(types, rows))]  # in the order of the tenants, whatever the planner thinks
 
 
-def writing(written: Mapping[Key, Any], sealed: Sequence[Sealed]) -> list[wire.Step]:
-    """What to run to write all that a transaction has gathered, the heads left out."""
-    kinds: dict[type, list[tuple[Any, ...]]] = {}
+def writing(
+    written: Mapping[Key, Any], sealed: Sequence[Sealed], absent: Container[Key] = ()
+) -> list[wire.Step]:
+    """What to run to write all that a transaction has gathered, the heads left out. What was taken for absent is added,
+    which is cheaper than to look first, and fails where it is there."""
+    kinds: dict[tuple[type, bool], list[tuple[Any, ...]]] = {}
     for key, value in written.items():
         kind = type(key)
         if kind is not HeadKey:
             row = (*key[:-1], *TABLES[kind].beside(value), _encode(value))
-            kinds.setdefault(kind, []).append(row)
+            kinds.setdefault((kind, key in absent), []).append(row)
     steps: list[wire.Step] = []
-    for kind, rows in kinds.items():
+    for (kind, adds), rows in kinds.items():
         table = TABLES[kind]
-        steps += _each_or_all(table.write_one, table.write, (*table.keys, *table.extras, "bytes"), rows)
+        one, many = (table.add_one, table.add) if adds else (table.write_one, table.write)
+        steps += each_or_all(one, many, (*table.keys, *table.extras, "bytes"), rows)
     rows = [(each.tenant, each.seq, each.hash, each.body) for each in sealed]
-    return steps + _each_or_all(_APPEND_ONE, _APPEND, ("text", "bigint", "text", "bytes"), rows)
+    return steps + each_or_all(_APPEND_ONE, _APPEND, ("text", "bigint", "text", "bytes"), rows)
 
 
-def _each_or_all(
+def each_or_all(
     one: Statement, many: Statement, types: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> list[wire.Step]:
+    """A statement for each of a few rows, one for all of many."""
     if len(rows) > FEW:
         return [wire.Step(many, _columns(types, rows))]
     return [

@@ -13,6 +13,7 @@ import os
 import re
 import select
 import threading
+import time
 from collections.abc import Sequence
 from struct import Struct
 from typing import Any, NamedTuple
@@ -45,7 +46,15 @@ SET lock_timeout = '20s'; SET idle_in_transaction_session_timeout = '10s';
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """
 
+#: An answer that came sooner than this, in seconds, is waited for awake the next time: a core that has gone to sleep
+#: takes some 40 µs to come back, as long as a look at the switches takes. A slower server is waited for asleep.
+PROMPT = 300e-6
+SPARE_CORE = (os.cpu_count() or 1) > 1 and hasattr(os, "sched_yield")
+
 MIGRATING = 0x696E7465726C6F63  #: the advisory lock of those who migrate; the letters "interloc"
+
+UNIQUE = "23505"  #: there is a row with this key already
+STALE = frozenset({"IL001", "IL002", UNIQUE})  #: see the migration
 
 TEXT, BIGINT, BOOLEAN = 25, 20, 16  #: type oids, as the protocol has them
 
@@ -62,6 +71,10 @@ _ABORTED = pq.ExecStatus.PIPELINE_ABORTED
 
 class Stale(Exception):
     """The database refused a transaction because it stood on something out of date; the connection is whole."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.state = state  #: its SQLSTATE, one of STALE
 
 
 class Statement(NamedTuple):
@@ -89,6 +102,7 @@ class Wire:
         self._connection: psycopg.Connection[Any] | None = None
         self._prepared: set[bytes] = set()
         self._poll = select.poll()
+        self._prompt = False  #: the last answer was
         self._process = 0
         self._lock = threading.RLock()
         self._closed = False
@@ -102,12 +116,15 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def trip(self, steps: Sequence[Step], *, again: bool = False, commits: bool = False) -> list[Rows]:
+    def trip(
+        self, steps: Sequence[Step], *, again: bool = False, commits: bool = False, whole: bool = False
+    ) -> list[Rows]:
         """Send all, then read all: the rows of each.
 
         `again`: this is a beginning, and nothing is lost if it runs twice; so a connection is opened where there is
         none, and one that broke while it lay idle is replaced unnoticed. Anything else goes on with the connection
         that its beginning had, or fails. `commits`: if the connection is lost, the error says that it may have landed.
+        `whole`: the steps are a transaction of their own, and Stale says that it stood on something out of date.
         """
         connection = self._connection if self._process == os.getpid() else None
         if connection is None and not again:
@@ -117,7 +134,7 @@ class Wire:
             try:
                 return self._trip(connection or self._open(), steps)
             except psycopg.Error as error:
-                if (error.sqlstate or "").startswith("IL"):
+                if whole and error.sqlstate in STALE:
                     raise Stale(error.sqlstate) from None
                 self.drop()
                 connection = None
@@ -207,7 +224,7 @@ class Wire:
         place = 0
         while True:
             while pgconn.is_busy():
-                self._poll.poll()  # without the GIL; `get_result` would hold it
+                self._wait()
                 pgconn.consume_input()
             result = pgconn.get_result()
             if result is None:
@@ -228,6 +245,19 @@ class Wire:
         if failure is not None:
             raise failure
         return rows
+
+    def _wait(self) -> None:
+        """Until the server says something. Without the GIL, which `get_result` would hold."""
+        poll, began = self._poll.poll, time.perf_counter()
+        if self._prompt:
+            while not poll(0):
+                if time.perf_counter() - began > PROMPT:
+                    poll()
+                    break
+                os.sched_yield()  # whoever is short of a core, the server perhaps, comes first
+        else:
+            poll()
+        self._prompt = SPARE_CORE and time.perf_counter() - began <= PROMPT
 
     def _unavailable(self, error: psycopg.Error, *, in_doubt: bool = False) -> LedgerUnavailable:
         text = " ".join(str(error).split())
