@@ -193,6 +193,7 @@ class _Seen:
         self._keys = keys
         self._torn = 0
         self._unchecked = 0
+        self._named = 0
 
     def anchors(self, found: Iterable[Note | Torn | Bad], since: int) -> Iterator[Anchor | Problem]:
         """What each checkpoint says; a note that cannot be believed is a Problem."""
@@ -217,11 +218,12 @@ class _Seen:
         elif not (signed := _signed(self._keys, note)):
             why = "does not bear a true signature" if signed is False else "is signed with no key that is known"
             return Problem(seq, f"{what}, which names {seq}, {why}: it was forged or edited")
+        self._named += 1
         return Anchor(seq, checkpoint.head.hash, what, signed=True)
 
     def remarks(self, *, compared: int) -> tuple[str, ...]:
         """What a reader must know."""
-        found = [] if compared else [_CHAIN_ALONE]
+        found = [] if compared or self._named else [_CHAIN_ALONE]
         if self._unchecked:
             found.append("the signatures of the checkpoints could NOT be checked: no public key was given")
         if self._torn:

@@ -42,7 +42,9 @@ from interlock.config_values import (
     Upstream,
 )
 from interlock.core.call import Tool
+from interlock.core.names import problem_of_name
 from interlock.core.policy import Policy
+from interlock.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,10 +196,18 @@ class Config:
 
 def tool_fields(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords as `tools:` in a config has them (`timeout="10s"`, `errors="failed"`, …), and `description` → fields
-    of `core.call.Tool`, of the keywords alone that were given: `declared(tool, said=fields)`. Raises ToolError.
+    of `core.call.Tool`, of the keywords alone that were given: `declared(tool, said=fields)`. Raises ToolError, for a
+    name that no call could bear, too.
     """
     from interlock.config_build import fields_of_tool
 
+    if callable(name):
+        raise ToolError('a tool is registered under a name: @gw.tool("ticket.create"), not @gw.tool')
+    problem = problem_of_name(name, "the name of a tool")
+    if problem is None and any(mark in name for mark in "*?["):
+        problem = f"the name of a tool must not hold *, ? or [, which make a pattern of it: {name!r}"
+    if problem is not None:
+        raise ToolError(problem)
     return fields_of_tool(name, said)
 
 

@@ -60,6 +60,15 @@ def test_a_log_that_was_cut_off_is_seen(story):
     assert "truncated" in story.cli("audit", "verify", code=1)
 
 
+def test_a_checkpoint_that_shows_the_cut_counts_as_compared(story):
+    path, note = export(story), story.folder / "tip.note"
+    note.write_bytes(story.program("audit", "checkpoint", "--tenant", "acme").stdout)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-3]))
+    told = story.cli("audit", "verify", "--file", path, "--checkpoint", note, code=1)
+    assert "but the checkpoint of" in told
+    assert "no checkpoint was compared" not in told
+
+
 def test_an_export_is_proven_without_its_ledger(story):
     path = export(story)
     note = story.folder / "tip.note"

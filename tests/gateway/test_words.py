@@ -160,3 +160,20 @@ def test_a_lent_value_that_a_model_uses_as_a_name_is_written_down_nowhere(
     assert b"crm.[redacted]" in kept
     assert CANARY.encode() not in kept
     assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize("name", [None, 5, "", " mail", "mail\n", "x" * 201, "mail.*", "mail?", "[mail]"])
+def test_a_tool_under_a_name_that_no_call_could_bear_is_not_registered(house: House, name: Any) -> None:
+    gw = house.open()
+    with pytest.raises(interlock.ToolError, match="the name of a tool must"):
+        gw.tool(name, effect="read")
+    assert gw.tools == {}
+
+
+def test_a_tool_without_a_name_is_told_how_it_is_registered(house: House) -> None:
+    gw = house.open()
+    with pytest.raises(interlock.ToolError, match=r'@gw.tool\("ticket.create"\)'):
+
+        @gw.tool  # type: ignore[arg-type]
+        def look() -> str:
+            return "seen"
