@@ -135,6 +135,8 @@ ModelProvider.credential
     The credential of ours that is sent to it.
 Slack.webhook
     Where the URL of the incoming webhook is found; it is a secret.
+Slack.approvers
+    Who may press the buttons: the id of a Slack user, and the name that answers for them. Nobody else may.
 Slack.signing_secret
     Where the secret is found with which Slack signs what comes back.
 File.lease

@@ -22,6 +22,7 @@ from interlock.gateway import Gateway
 from interlock.notes import KeyFile
 from interlock.notify import Notifier, webhook
 from interlock.ports import Clock, Store, SwitchBoard, Vault
+from interlock.slack import channel
 from interlock.telemetry import Telemetry
 from interlock.unit import Unit
 from interlock.vaults import Vaults
@@ -99,6 +100,12 @@ def _ledger(config: Config) -> tuple[Store, SwitchBoard]:
     return SqliteStore(path, synchronous=config.synchronous), SqliteSwitchBoard(path.with_name(path.name + ".switches"))
 
 
+def public_url(config: Config) -> str:
+    """Where others reach the gateway as a service, without a slash at its end."""
+    serve = config.serve
+    return (serve.url or f"http://{serve.host}:{serve.port}").rstrip("/")
+
+
 def ledger_file(config: Config) -> Path | None:
     """The file of a SQLite ledger; None for the others."""
     if not config.ledger.startswith("sqlite:///"):
@@ -142,8 +149,12 @@ def _equip(gateway: Gateway, notary: Notary | None, *, upstreams: bool) -> None:
         gateway.telemetry.trouble("what the last program left could not be closed yet", error)
     watch.start()
     gateway.closing.append(watch.close)
-    if config.approvals.webhook_url:
-        notifier = Notifier(gateway, webhook(config.approvals))
+    told = [webhook(config.approvals)] if config.approvals.webhook_url else []
+    if config.serve.slack is not None:
+        told.append(channel(config.serve.slack, public_url(config)))
+    if told:
+        notifier = Notifier(gateway, *told)
+        gateway.undelivered = notifier.undelivered
         notifier.start()
         gateway.closing.append(notifier.close)
     if upstreams and config.upstreams:

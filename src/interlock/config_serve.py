@@ -70,6 +70,7 @@ class Slack(Section):
 
     webhook: Reference  #: the incoming webhook's URL is a secret
     signing_secret: Reference
+    approvers: dict[Text, Text] = {}  #: Slack user id → the name that answers; nobody else does
 
 
 class Serve(Section):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -36,6 +36,7 @@ from interlock.wish import Running, Ticket, Wish, wish_of
 if TYPE_CHECKING:
     from interlock.audit_log import AuditLog
     from interlock.control import Control
+    from interlock.notify import Undelivered
     from interlock.runs import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,6 +90,7 @@ class Gateway:
         self.closing: list[Callable[[], None]] = []  #: what else ends with the gateway, last in, first out
         self.meter = Meter(config.prices)
         self.noticed: Callable[[str], None] = lambda _: None  #: told of a tenant whose audit has moved
+        self.undelivered: Callable[[], Sequence[Undelivered]] = tuple  #: approvals that nobody could be told of yet
         self._admission = Admission(config, board, clock, self.redactor)
         self._stage = Stage(
             board, clock, vault, self.redactor, self.loop, limit=config.limits.result_bytes, late=self._settle_late

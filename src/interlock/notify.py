@@ -1,4 +1,4 @@
-"""Telling people that an approval waits: a signed webhook.
+"""Telling people that an approval waits: a signed webhook, or whatever else delivers.
 
 Not the question itself, which is in the ledger, and not on the road of any call. Law: what could not be delivered stays
 marked so in the ledger and is tried again, also by the next process; delivery may happen twice, never never.
@@ -14,11 +14,12 @@ import hmac
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from interlock.config_values import ApprovalSettings
@@ -49,7 +50,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def webhook(settings: ApprovalSettings) -> Deliver:
     """Deliver by POST to the configured URL."""
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
     url = settings.webhook_url or ""
     vault = Vaults({"webhook": settings.webhook_secret}) if settings.webhook_secret else None
 
@@ -60,14 +60,20 @@ def webhook(settings: ApprovalSettings) -> Deliver:
         if vault is not None:
             secret = vault.lend("webhook", tenant=approval.tenant, env=approval.env)
             headers["Interlock-Signature"] = signature(secret, now // MICROS, body)
-        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310  the config allows http(s) only
-        try:
-            with opener.open(request, timeout=TIMEOUT) as answer:
-                answer.read(1024)
-        except HTTPException as error:
-            raise OSError(f"the receiver does not speak HTTP: {type(error).__name__}") from error
+        posted(url, body, headers)
 
     return deliver
+
+
+def posted(url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """POST to an address of the config. Raises OSError where it was not taken."""
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")  # noqa: S310  http(s), of the config
+    try:
+        with opener.open(request, timeout=TIMEOUT) as answer:
+            answer.read(1024)
+    except HTTPException as error:
+        raise OSError(f"the receiver does not speak HTTP: {type(error).__name__}") from error
 
 
 def signature(secret: str, seconds: int, body: bytes) -> str:
@@ -76,12 +82,23 @@ def signature(secret: str, seconds: int, body: bytes) -> str:
     return f"t={seconds},v1={mac}"
 
 
-class Notifier:
-    """One daemon thread that delivers what waits."""
+class Undelivered(Struct, frozen=True):
+    """An approval that nobody could be told of yet."""
 
-    def __init__(self, gateway: Gateway, deliver: Deliver) -> None:
+    approval_id: str
+    tenant: str
+    tries: int
+    error: str  #: of the last try, redacted
+    next_at: int  #: microseconds
+
+
+class Notifier:
+    """One daemon thread that delivers what waits, to everybody who is to be told."""
+
+    def __init__(self, gateway: Gateway, *deliver: Deliver) -> None:
         self._gateway = gateway
         self._deliver = deliver
+        self._failed: dict[str, Undelivered] = {}
         self._over = threading.Event()
         self._later: dict[str, tuple[int, float]] = {}  # approval → when to try again (µs), the pause after that (s)
         self._thread = threading.Thread(target=self._work, name="interlock-notifier", daemon=True)
@@ -94,6 +111,10 @@ class Notifier:
         """Stop. What was not delivered is tried again by the next gateway."""
         self._over.set()
         self._thread.join(2 * TIMEOUT)
+
+    def undelivered(self) -> Sequence[Undelivered]:
+        """What waits and did not arrive, as far as this process has tried."""
+        return list(self._failed.values())
 
     def _work(self) -> None:
         while not self._over.wait(ROUND):
@@ -108,18 +129,27 @@ class Notifier:
         now = self._gateway.clock.now()
         ids = {each.approval_id for each in waiting}
         self._later = {approval_id: later for approval_id, later in self._later.items() if approval_id in ids}
+        self._failed = {approval_id: each for approval_id, each in self._failed.items() if approval_id in ids}
         for approval in waiting:
             at, pause = self._later.get(approval.approval_id, (0, ROUND))
             if approval.notified or now < at or self._over.is_set():
                 continue
             try:
-                self._deliver(approval, now)
+                for deliver in self._deliver:  # where one fails, all are told again
+                    deliver(approval, now)
             except Exception as error:  # whatever it was, it has not arrived, and the others must go out
                 pause = min(2 * pause, LONGEST)
                 self._later[approval.approval_id] = (now + int(pause * MICROS), pause)
+                before = self._failed.get(approval.approval_id)
+                self._failed[approval.approval_id] = Undelivered(
+                    approval.approval_id, approval.tenant, before.tries + 1 if before else 1,
+                    self._gateway.redactor.redact_text(f"{type(error).__name__}: {error}")[:300],
+                    now + int(pause * MICROS),
+                )
                 what = f"approval {approval.approval_id} was not delivered, next try in {pause:g} s"
                 self._gateway.telemetry.trouble(what, error)
             else:
+                self._failed.pop(approval.approval_id, None)
                 self._gateway.committer.run(_delivered(approval))
 
 

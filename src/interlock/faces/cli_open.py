@@ -50,8 +50,11 @@ def act(given: Path | None, *, upstreams: bool = False, new: bool = False) -> It
     config = read_config(given)
     if not new:
         _must_exist(config)
-    # a webhook is for the gateway that serves to call, not for whoever answers
-    quiet = dataclasses.replace(config, approvals=replace(config.approvals, webhook_url=None))
+    # webhook and Slack are for the gateway that serves to call, not for whoever answers
+    quiet = dataclasses.replace(
+        config, approvals=replace(config.approvals, webhook_url=None),
+        serve=config.serve.model_copy(update={"slack": None}),
+    )
     with interlock.open(quiet, upstreams=upstreams) as gateway:
         yield gateway
 
