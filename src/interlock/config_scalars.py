@@ -112,7 +112,20 @@ def reference(value: Any) -> str:
         raise ValueError("must name an environment variable after 'env:': letters, digits and _")
     if scheme == "file" and (not filled or not filled.isprintable()):
         raise ValueError("must name a file after 'file:'")
+    if scheme == "file" and (not filled.startswith("/") or ".." in filled.split("/")):
+        raise ValueError("must name an absolute path after 'file:', without '..'")
+    _refuse_places(rest, "/" if scheme == "file" else "_")
     return value
+
+
+def _refuse_places(text: str, divider: str) -> None:
+    """The vaults ask the same when they are made, and more when they lend; here it has a line in the file."""
+    between = re.split(r"\{[^{}]*\}", text)[1:-1]
+    places = re.findall(r"\{([^{}]*)\}", text)
+    if len({place.lower() for place in places}) < len(places):
+        raise ValueError("tenant and env may stand there once each")
+    if any(divider not in each for each in between):
+        raise ValueError(f"put {divider!r} between {{{places[0]}}} and {{{places[1]}}}, or two tenants could share one")
 
 
 def ledger_url(value: Any) -> str:
