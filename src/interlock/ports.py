@@ -198,6 +198,11 @@ class SwitchBoard(Protocol):
 class KeyRing(Protocol):
     """Keys of agents and people, apart from the ledger, so that a revocation never queues behind its writers."""
 
+    @property
+    def waits(self) -> bool:
+        """True where `find` may wait for a network, and is to be asked away from an event loop."""
+        ...
+
     def find(self, key_id: str) -> AccessKey | None:
         """One key, read uncached: a revocation that any process has put before this began is in it."""
         ...

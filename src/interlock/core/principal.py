@@ -46,6 +46,10 @@ class Principal(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """True where what belongs to this tenant is not another's."""
         return not self.tenant or self.tenant == tenant
 
+    def may_give(self, other: Principal) -> bool:
+        """True where this one may give keys to that one: an admin, and one of a tenant within that tenant alone."""
+        return self.may(Role.ADMIN) and (not self.tenant or self.tenant == other.tenant)
+
 
 def problem_with(principal: Principal) -> str | None:
     """Why there can be no such principal, or None."""
@@ -72,6 +76,7 @@ class AccessKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: int | None = None
     revoked_at: int | None = None
     revoked_by: str = ""
+    audited: bool = False  #: its revocation stands in the audit
 
     def usable(self, now: int) -> bool:
         """True where it is neither revoked nor expired."""
