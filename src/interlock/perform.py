@@ -23,7 +23,7 @@ from interlock.core.switch import Switch
 from interlock.core.verdict import Reason, Verdict
 from interlock.errors import CredentialError, NotDone
 from interlock.loops import LoopThread
-from interlock.ports import CallInfo, Clock, Invocation, Lost, Performer, SwitchBoard, Vault
+from interlock.ports import LISTENER, CallInfo, Clock, Invocation, Lost, Performer, SwitchBoard, Vault
 from interlock.redaction import Redactor
 from interlock.results import encode_result
 from interlock.settlement import Performed
@@ -217,6 +217,7 @@ class Stage:
             tenant=call.tenant, agent=call.agent, env=call.env,
             run_id=call.run_id, step_id=call.step_id, call_id=call.call_id, key=call.key,
             deadline=ticket.deadline, attempt=ticket.record.attempts, report_cost=flight.report_cost,
+            listener=LISTENER.get(),
         )
         credential = None
         if flight.tool.credential:

@@ -7,6 +7,7 @@ and the conformance suite in `testing.py` holds every store to it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -240,6 +241,13 @@ class Lost(Exception):
     """The effect began, and nobody will hear how it ended: whatever a tool declares of its errors, this is a doubt."""
 
 
+Progress = Callable[[float, float | None, str], None]
+"""Told how far an effect has come: so much, of so much where that is known, and words. May be called from any thread."""
+
+LISTENER: ContextVar[Progress | None] = ContextVar("interlock_progress", default=None)
+"""Whoever makes a call and wants to hear of its progress sets this around it. A call that is replayed tells nothing."""
+
+
 class CallInfo(Struct, frozen=True, kw_only=True):
     """What a tool may know of the call that it performs."""
 
@@ -253,6 +261,12 @@ class CallInfo(Struct, frozen=True, kw_only=True):
     deadline: int  #: microseconds since 1970; the effect must be over by then
     attempt: int
     report_cost: Callable[[float], None]  #: dollars, for a tool with `cost: {reported: true}`
+    listener: Progress | None = None
+
+    def report_progress(self, progress: float, total: float | None = None, message: str = "") -> None:
+        """Say how far it has come, to whoever made the call and listens."""
+        if self.listener is not None:
+            self.listener(progress, total, message)
 
 
 class Invocation(Struct, frozen=True, kw_only=True):

@@ -23,8 +23,8 @@ from interlock.errors import NotDone
 from interlock.tools.mcp.health import Health, State
 from interlock.tools.mcp.reply import UNSENT
 from interlock.tools.mcp.settings import Scope
-from interlock.tools.mcp.text import scrub
 from interlock.tools.mcp.transport import CLOSE_SECONDS
+from interlock.tools.text import scrub
 
 if TYPE_CHECKING:  # they hold each other
     from interlock.tools.mcp.tool import McpTool

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 
 from interlock.errors import NotDone
 from interlock.ports import Lost
-from interlock.tools.mcp.text import scrub, value_of, without
+from interlock.tools.mcp.text import value_of
+from interlock.tools.text import scrub, without
 
 UNSENT = 17_001  #: our own code, inside the process: the request did not leave, or was refused at the door
 _REFUSED_BEFORE_ACTING = {

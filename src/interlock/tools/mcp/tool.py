@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from interlock import pins
 from interlock.core.call import Effect, Tool
 from interlock.ports import Invocation
+from interlock.tools.mcp.text import cleaned
 from interlock.tools.schema import ArgumentSchema
 
 if TYPE_CHECKING:  # they hold each other
@@ -33,6 +34,12 @@ class McpTool:
         self.definition = definition  #: raw, for `pins.observe`
         self.digest = digest  #: for `pins.problem`
         self.remote_name: str = definition["name"]
+
+    @property
+    def output_schema(self) -> Mapping[str, Any] | None:
+        """JSON Schema of what it gives, where its server declares one, its prose made harmless."""
+        declared = self.definition["output_schema"]
+        return None if declared is None else cleaned(declared)  # type: ignore[no-any-return]
 
     @property
     def is_async(self) -> bool:

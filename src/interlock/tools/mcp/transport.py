@@ -23,7 +23,7 @@ from mcp.shared.message import SessionMessage
 
 from interlock.tools.mcp.reply import UNSENT
 from interlock.tools.mcp.settings import PLACEHOLDER, UpstreamSettings
-from interlock.tools.mcp.text import scrub
+from interlock.tools.text import scrub
 
 log = logging.getLogger("interlock.upstream")
 

@@ -17,6 +17,7 @@ from typing import Any
 import anyio.to_thread
 import mcp_types as types
 from mcp import Client
+from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
@@ -30,9 +31,9 @@ from interlock.tools.mcp.connection import MAX_TOOLS, Connection
 from interlock.tools.mcp.health import Health
 from interlock.tools.mcp.reply import REPLY, UpstreamError, answer, meaning
 from interlock.tools.mcp.settings import PLACEHOLDER, SHARED, Scope, UpstreamSettings
-from interlock.tools.mcp.text import clean, cleaned, scrub
 from interlock.tools.mcp.tool import McpTool, request_for, tightened
 from interlock.tools.mcp.transport import over_http, over_stdio
+from interlock.tools.text import clean, cleaned, scrub
 
 log = logging.getLogger("interlock.upstream")
 
@@ -126,7 +127,10 @@ class McpUpstream:
         seconds = (tool.tool.timeout or self.settings.timeout) / MICROS
         connection.calls += 1
         try:
-            reply = await client.session.send_request(request, REPLY, request_read_timeout_seconds=seconds)
+            reply = await client.session.send_request(
+                request, REPLY, request_read_timeout_seconds=seconds,
+                progress_callback=_relay(invocation, connection.secret),
+            )
         except (MCPError, TimeoutError) as error:
             connection.look()
             raise meaning(self.settings.name, error, connection.secret) from None
@@ -225,3 +229,14 @@ class McpUpstream:
             tool = tightened(self._declare(tool), annotations)
             known = self._known[digest] = McpTool(self, tool, definition, digest)
         return known
+
+
+def _relay(invocation: Invocation, secret: str) -> ProgressFnT | None:
+    """What tells the caller how far its call has come, where anybody listens. What the server says is scrubbed."""
+    if invocation.info.listener is None:
+        return None
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        invocation.info.report_progress(progress, total, scrub(message or "", secret))
+
+    return tell
