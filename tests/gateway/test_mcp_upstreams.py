@@ -21,8 +21,8 @@ from interlock.loops import LoopThread
 from interlock.ports import CallInfo, Invocation
 from interlock.tools.mcp import SHARED, McpTool, McpUpstream, ReplyLost, State, UpstreamError, transport
 from interlock.tools.mcp import upstream as upstreams
-from interlock.tools.mcp.text import clean, scrub
 from interlock.tools.mcp.tool import tightened
+from interlock.tools.text import clean, scrub
 
 SERVER = Path(__file__).with_name("mcp_fixture_server.py")
 LIMIT = 60.0  #: seconds until a test gives up; nothing here depends on how fast things are
