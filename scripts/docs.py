@@ -129,10 +129,22 @@ Models.anthropic
     Where requests to `/anthropic/v1` go.
 Models.record
     Keep what was asked and answered, redacted.
+Models.hosted_tools
+    Tools that may run at the provider, past the gateway: globs over their types, like `web_search*`.
+Models.fields
+    Fields of a request that are sent on beside those that the proxy knows: globs over their names.
+Models.max_output_tokens
+    What a turn may put out that names no limit itself, where a budget in dollars or tokens is in force.
+Models.body_bytes
+    The largest model request that is read.
+Models.answer_bytes
+    The largest answer that is taken from a provider; for a stream, the largest event.
 ModelProvider.url
     The provider's base URL.
 ModelProvider.credential
     The credential of ours that is sent to it.
+ModelProvider.timeout
+    How long one turn may take, from the request to the end of the answer.
 Slack.webhook
     Where the URL of the incoming webhook is found; it is a secret.
 Slack.approvers
@@ -265,6 +277,8 @@ PriceEntry.output
     For a million output tokens.
 PriceEntry.cached
     For a million cached input tokens. Left out: as `input`.
+PriceEntry.cache_write
+    For a million input tokens that the provider puts into its cache. Left out: as `input`.
 Audit.checkpoints
     The file that they are appended to, relative to the config. Left out: beside the ledger, `LEDGER.checkpoints`.
 Audit.key

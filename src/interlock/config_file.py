@@ -222,6 +222,7 @@ class PriceEntry(Section):
     input: Dollars
     output: Dollars
     cached: Dollars | None = None
+    cache_write: Dollars | None = None
 
 
 class Audit(Section):

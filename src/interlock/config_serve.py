@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from interlock.config_shapes import Count, Duration, Positive, Reference, Section, Text, Url
+from interlock.config_shapes import Count, Duration, Globs, Positive, Reference, Section, Text, Url
 
 
 class Claims(Section):
@@ -55,6 +55,7 @@ class ModelProvider(Section):
 
     url: Url
     credential: Text
+    timeout: Duration = 600_000_000
 
 
 class Models(Section):
@@ -63,6 +64,11 @@ class Models(Section):
     openai: ModelProvider | None = None
     anthropic: ModelProvider | None = None
     record: bool = True  #: keep what was asked and answered, redacted, for replay
+    hosted_tools: Globs = ()  #: what runs at the provider goes past the gateway
+    fields: Globs = ()  #: of a request, beside those that are known
+    max_output_tokens: Positive = 16_384  #: of a turn that says no number, where dollars or tokens count
+    body_bytes: Annotated[Positive, Field(le=67_108_864)] = 16_777_216
+    answer_bytes: Annotated[Positive, Field(le=268_435_456)] = 33_554_432
 
 
 class Slack(Section):

@@ -106,6 +106,7 @@ class Price(Struct, frozen=True):
     input: int
     output: int
     cached: int | None = None  #: None: as `input`
+    cache_write: int | None = None  #: None: as `input`
 
 
 class AuditSettings(Struct, frozen=True):

@@ -18,17 +18,31 @@ from interlock.core.call import MICROS
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What a model turn used. `input_tokens` holds the cached ones too, as providers report it."""
+    """What a model turn used. `input_tokens` holds all input, `output_tokens` all output; the others are parts."""
 
     input_tokens: int
     output_tokens: int
-    cached_input_tokens: int = 0
+    cached_input_tokens: int = 0  #: read from the provider's cache
+    cache_write_tokens: int = 0  #: written into it, for however long
+    cache_write_1h_tokens: int = 0  #: those of them that are kept for an hour
+    reasoning_tokens: int = 0  #: of the output
+    web_searches: int = 0  #: made by the provider
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             tokens = getattr(self, name)
             if type(tokens) is not int or tokens < 0:  # a ledger that took it could not be read again
                 raise ValueError(f"{name} must be a whole number of tokens, not negative; it is {tokens!r:.40}")
+
+    @property
+    def whole(self) -> bool:
+        """False where its parts are more than the whole: such a usage has no price."""
+        read_or_written = self.cached_input_tokens + self.cache_write_tokens
+        return (
+            read_or_written <= self.input_tokens
+            and self.cache_write_1h_tokens <= self.cache_write_tokens
+            and self.reasoning_tokens <= self.output_tokens
+        )
 
     @property
     def tokens(self) -> int:
@@ -42,12 +56,16 @@ class Price(Struct, frozen=True):
     input: int
     output: int
     cached: int | None = None  #: cached input; None: as input
+    cache_write: int | None = None  #: input that goes into the provider's cache; None: as input
 
-    def of(self, usage: Usage) -> int:
-        """Micro-dollars, rounded up."""
-        cached = min(usage.cached_input_tokens, usage.input_tokens)
-        cached_price = self.input if self.cached is None else self.cached
-        total = (usage.input_tokens - cached) * self.input + cached * cached_price + usage.output_tokens * self.output
+    def of(self, usage: Usage) -> int | None:
+        """Micro-dollars, rounded up. None for what is not paid by the token."""
+        if usage.web_searches:
+            return None
+        cached, written = usage.cached_input_tokens, usage.cache_write_tokens
+        total = (usage.input_tokens - cached - written) * self.input + usage.output_tokens * self.output
+        total += cached * (self.input if self.cached is None else self.cached)
+        total += written * (self.input if self.cache_write is None else self.cache_write)
         return -(-total // MICROS)
 
 
@@ -55,10 +73,14 @@ class Meter:
     """Prices by model name."""
 
     def __init__(self, prices: Mapping[str, Any]) -> None:
-        self._prices = {name: Price(price.input, price.output, price.cached) for name, price in prices.items()}
+        self._prices = {
+            name: Price(price.input, price.output, price.cached, price.cache_write) for name, price in prices.items()
+        }
 
     def price(self, model: str, usage: Usage) -> int | None:
         """What a turn cost, in micro-dollars; None where nobody knows."""
+        if not usage.whole:
+            return None
         own = self._prices.get(model)
         if own is None:
             known = _known_price(model, usage)
@@ -77,13 +99,27 @@ def _known_price(model: str, usage: Usage) -> int | None:
     from genai_prices import Usage as Used
     from genai_prices import calc_price
 
-    used = Used(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_input_tokens
-    )
+    counts = {theirs: tokens for ours, theirs in _THEIR_NAMES.items() if (tokens := getattr(usage, ours))}
+    used = Used(**{"input_tokens": 0, "output_tokens": 0} | counts)
     try:
-        return ceil(Decimal(calc_price(used, model_ref=model).total_price) * MICROS)
-    except LookupError:
+        found = calc_price(used, model_ref=model)
+    except (LookupError, ValueError):  # nobody knows the model, or the numbers contradict one another
         return None
+    if usage.web_searches and found.model_price.web_searches is None:
+        return None
+    return ceil(Decimal(found.total_price) * MICROS)
+
+
+#: reasoning is output, at the price of output, unless the model has another for it
+_THEIR_NAMES = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cached_input_tokens": "cache_read_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    "cache_write_1h_tokens": "cache_write_1h_tokens",
+    "reasoning_tokens": "output_reasoning_tokens",
+    "web_searches": "web_searches",
+}
 
 
 @lru_cache(maxsize=256)

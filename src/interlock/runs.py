@@ -13,20 +13,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-from msgspec.structs import replace
 
-from interlock import bookings
+from interlock import bookings, steps
 from interlock.core import run as core
 from interlock.core.audit import Entry, Kind
-from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Line
 from interlock.core.call import MICROS, ToolCall
-from interlock.core.decide import Facts, decide_step
 from interlock.core.names import problem_of_name, problem_of_words
 from interlock.core.outcome import Outcome
-from interlock.core.verdict import StopReason, Verdict
+from interlock.core.verdict import StopReason
 from interlock.errors import ConfigError, LedgerUnavailable, Refused, RunStopped
 from interlock.meter import Usage
-from interlock.ports import HeadKey, RunKey, StepKey
+from interlock.ports import HeadKey, RunKey
 from interlock.reports import Report, report_of
 from interlock.unit import Tx, Unit
 
@@ -110,13 +107,8 @@ class Run:
         Without `input_tokens` the worst case is the model's whole context window, or all that is left where that is
         less: a hard limit, which lets fewer turns run side by side than one that knows the size of its input.
         """
-        problem = problem_of_words(model, "model")
-        for what, tokens in (("max_output_tokens", max_output_tokens), ("input_tokens", input_tokens)):
-            if tokens is not None and (type(tokens) is not int or tokens < 0):
-                problem = problem or f"{what} must be a whole number from 0, not {tokens!r:.40}"
-        if problem is not None:
-            raise ConfigError(problem)
-        step: core.Step | RunStopped = self._commit(lambda tx: self._begin(tx, model, max_output_tokens, input_tokens))
+        begin = steps.begin(self._gateway, self._key, model, max_output_tokens, input_tokens)
+        step: core.Step | RunStopped = self._gateway.committer.run(begin)
         if isinstance(step, RunStopped):
             self._tell_stop(self._load())
             raise step
@@ -132,96 +124,8 @@ class Run:
         """
         if (step.tenant, step.run_id) != (self.tenant, self.run_id):
             raise Refused(f"step {step.step_id!r} was begun by another run; end it there")
-        ended = self._commit(lambda tx: self._end(tx, step, usage))
-        self._gateway.telemetry.step_ended(ended, self._turns.pop(step.step_id, None))
-
-    def _begin(self, tx: Tx, model: str, output: int | None, given: int | None) -> core.Step | RunStopped:
-        now, run = self._gateway.clock.now(), self._read(tx).resumed(self._gateway.clock.now())
-        if run.stop_reason is not None:
-            return RunStopped(run.stop_reason, run.stop_detail)
-        lines = self._lines(tx, run, now)
-        priced = self._worst_case(lines, model, output, given)
-        cost = Amounts(steps=1) if priced is None else priced
-        facts = Facts(
-            now=now, policy=self._gateway.config.policy, run=run, tool=None,
-            switches=tx.once(self._gateway.board.active), cost=cost, lines=lines,
-        )
-        decision = decide_step(facts)
-        if decision.verdict is Verdict.STOP:
-            reason = decision.stop or _STOP_OF_WINDOW.get(_short(lines, cost), StopReason.MAX_USD)
-            bookings.stop(tx, run, reason, decision.text, now)
-            return RunStopped(reason, decision.text)
-        if priced is None:
-            stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"no price for model {model or '(not named)'}", now)
-            return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
-        hold = Hold(cost, tuple(line.key for line in lines))
-        bookings.take(tx, hold)
-        step = core.Step(
-            tenant=run.tenant, run_id=run.run_id, step_id=f"s{run.steps + 1}", began_at=now, hold=hold, model=model
-        )
-        tx.put(StepKey(step.tenant, step.run_id, step.step_id), step)
-        tx.put(self._key, replace(run, steps=run.steps + 1, open_steps=(*run.open_steps, step.step_id)))
-        tx.append(_step_entry(run, step, Kind.STEP_BEGAN, now))
-        return step
-
-    def _end(self, tx: Tx, begun: core.Step, usage: Usage | None) -> core.Step:
-        now, run, key = self._gateway.clock.now(), self._read(tx), StepKey(begun.tenant, begun.run_id, begun.step_id)
-        step = tx.get(key)
-        if step is None or (step.ended_at is not None and not step.forfeited):
-            return step or begun
-        usd = None if usage is None else self._gateway.meter.price(step.model, usage)
-        held = step.hold.amounts
-        spent = held if usage is None else replace(held, tokens=usage.tokens)
-        if usage is not None and usd is not None:
-            spent = replace(spent, usd=usd)
-        bookings.let_go(tx, step.hold, spent.minus(held) if step.forfeited else spent, held=not step.forfeited)
-        ended = replace(
-            step, ended_at=now, forfeited=False, usd=usd, input_tokens=usage.input_tokens if usage else 0,
-            output_tokens=usage.output_tokens if usage else 0,
-        )
-        tx.put(key, ended)
-        run = replace(run, open_steps=tuple(each for each in run.open_steps if each != step.step_id)).idle(now)
-        tx.put(self._key, run)
-        tx.append(_step_entry(run, ended, Kind.STEP_ENDED, now))
-        if usd is None and self._in_dollars(run):
-            why = "its usage did not come back" if usage is None else "its price is not known"
-            bookings.stop(tx, run, StopReason.UNPRICED, f"model {step.model or '(not named)'}: {why}", now)
-        elif spent.usd > held.usd or spent.tokens > held.tokens:
-            reason = StopReason.MAX_USD if spent.usd > held.usd else StopReason.MAX_TOKENS
-            if any(line.account.short_of(_ONE_MORE[reason], line.limits) for line in self._lines(tx, run, now)):
-                bookings.stop(tx, run, reason, f"step {step.step_id} used more than the worst case that was held", now)
-        return ended
-
-    def _worst_case(self, lines: tuple[Line, ...], model: str, output: int | None, given: int | None) -> Amounts | None:
-        """What to set aside for a turn; None where it cannot be priced and a budget in USD is in force."""
-        limited = {unit for line in lines for unit in UNITS if getattr(line.limits, unit) is not None}
-        window = given if given is not None else self._gateway.meter.window(model) if model else None
-        tokens = usd = 0
-        if "usd" in limited:
-            if not model or output is None:
-                return None
-            least = self._gateway.meter.price(model, Usage(input_tokens=given or 0, output_tokens=output))
-            if least is None:
-                return None
-            whole = None if window is None else Usage(input_tokens=window, output_tokens=output)
-            usd = _within("usd", lines, least, self._gateway.meter.price(model, whole) if whole else None)
-        if "tokens" in limited:
-            most = None if window is None or output is None else window + output
-            tokens = _within("tokens", lines, (given or 0) + (output or 0), most)
-        return Amounts(steps=1, usd=usd, tokens=tokens)
-
-    def _in_dollars(self, run: core.Run) -> bool:
-        quotas = self._gateway.config.quotas(run.tenant, run.agent, "")
-        return run.limits.usd is not None or any(quota.limits.usd is not None for quota in quotas)
-
-    def _lines(self, tx: Tx, run: core.Run, now: int) -> tuple[Line, ...]:
-        """The accounts that a model turn is booked on: those of a call, without any tool's."""
-        own = bookings.run_account(run.tenant, run.run_id)
-        found = [Line(own, run.limits, tx.get(own) or Account())]
-        for quota in self._gateway.config.quotas(run.tenant, run.agent, ""):
-            key = AccountKey(run.tenant, quota.scope, quota.subject, quota.window, quota.window.start(now))
-            found.append(Line(key, quota.limits, tx.get(key) or Account()))
-        return tuple(found)
+        ended = self._gateway.committer.run(steps.end(self._gateway, step, usage))
+        self._gateway.telemetry.step_ended(ended.step, self._turns.pop(step.step_id, None))
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -236,7 +140,7 @@ class Run:
             raise ConfigError(problem)
         detail = self._gateway.redactor.redact_text(detail)  # a program may hand on an error's words
         now = self._gateway.clock.now
-        stopped = self._commit(lambda tx: bookings.stop(tx, self._read(tx), reason, detail, now(), by))
+        stopped = self._commit(lambda tx: bookings.stop(tx, steps.read(tx, self._key), reason, detail, now(), by))
         self._tell_stop(stopped)
 
     def finish(self) -> None:
@@ -292,12 +196,6 @@ class Run:
             raise Refused(f"there is no run {self.run_id!r} of tenant {self.tenant!r}")
         return found
 
-    def _read(self, tx: Tx) -> core.Run:
-        run = tx.get(self._key)
-        if run is None:
-            raise Refused(f"there is no run {self.run_id!r} of tenant {self.tenant!r}")
-        return run
-
     def _commit(self, fn: Any) -> Any:
         return self._gateway.committer.run(Unit((HeadKey(self.tenant), self._key), fn))
 
@@ -348,33 +246,3 @@ def open_run(
         return wanted
 
     return Run(gateway, gateway.committer.run(Unit((HeadKey(tenant), key), take_up)))
-
-
-def _within(unit: str, lines: tuple[Line, ...], least: int, most: int | None) -> int:
-    """The worst case (None: nobody knows), or all that is left where that is less; but at least what is sure."""
-    left: list[int] = [room for line in lines if (room := getattr(line.account.left(line.limits), unit)) is not None]
-    return max(least, min(left) if most is None else min(most, *left))
-
-
-def _short(lines: tuple[Line, ...], cost: Amounts) -> str:
-    return next((unit for line in lines if (unit := line.account.short_of(cost, line.limits))), "")
-
-
-def _step_entry(run: core.Run, step: core.Step, kind: Kind, now: int) -> Entry:
-    detail: dict[str, Any] = {"model": step.model, "held_usd": step.hold.amounts.usd}
-    if kind is Kind.STEP_ENDED:
-        detail |= {"input_tokens": step.input_tokens, "output_tokens": step.output_tokens}
-        detail["priced"] = step.usd is not None
-    return Entry(
-        tenant=run.tenant, at=now, kind=kind, run_id=run.run_id, step_id=step.step_id, agent=run.agent, env=run.env,
-        runtime=run.runtime, usd=step.usd or 0, tokens=step.input_tokens + step.output_tokens, detail=detail,
-    )
-
-
-_STOP_OF_WINDOW = {
-    "steps": StopReason.MAX_STEPS,
-    "usd": StopReason.MAX_USD,
-    "tokens": StopReason.MAX_TOKENS,
-    "tool_calls": StopReason.MAX_TOOL_CALLS,
-}
-_ONE_MORE = {StopReason.MAX_USD: Amounts(usd=1), StopReason.MAX_TOKENS: Amounts(tokens=1)}

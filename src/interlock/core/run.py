@@ -98,7 +98,10 @@ class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     ended_at: int | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_input_tokens: int = 0  #: of `input_tokens`
+    reasoning_tokens: int = 0  #: of `output_tokens`
     usd: int | None = None  #: micro-dollars; None: unpriced
+    lost: bool = False  #: it broke off: its `usd` is all that it held
     forfeited: bool = False  #: its run stopped before it ended: all that it held is booked, until its usage comes
 
 

@@ -7,16 +7,20 @@ Not a route. Law: a face never says who somebody is: it asks `principal`; nothin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interlock.core.audit import SYSTEM, Entry, Kind
-from interlock.core.call import ToolCall
+from interlock.core.call import MICROS, ToolCall
+from interlock.core.canonical import digest
 from interlock.core.names import problem_of_name
 from interlock.core.outcome import Outcome
 from interlock.core.principal import Principal, Role
 from interlock.core.run import Run
-from interlock.errors import LedgerUnavailable
+from interlock.errors import LedgerUnavailable, Refused
 from interlock.faces.http.problems import Problem
 from interlock.identity import Identity, Unauthenticated
 from interlock.ports import HeadKey, RunKey
@@ -34,6 +38,7 @@ class Service:
     def __init__(self, gateway: Gateway, identity: Identity) -> None:
         self.gateway = gateway
         self.identity = identity
+        self.closing: list[Callable[[], Awaitable[None]]] = []  #: what the app lets go of, last in, first out
 
     # --- who asks ----------------------------------------------------------------------------------------------------
 
@@ -99,6 +104,35 @@ class Service:
             await self.refuse(principal, f"{what}: none of theirs")
             raise Problem(404, "not_found", f"there is no {what}")
         return run
+
+    async def take_up(self, principal: Principal, run_id: str, *, runtime: str = "") -> Run:
+        """A run of this agent by the id that it names: as it stands, or opened now. Raises Problem 404 where the id is
+        another agent's, 422 where it can be no name."""
+        problem = problem_of_name(run_id, "run_id")
+        if problem is not None:
+            raise Problem(422, "bad_request", problem)
+        key = RunKey(principal.tenant, run_id)
+        run: Run | None = await self.blocking(self.gateway.store.load, key)
+        if run is None:
+            open_run = partial(
+                self.gateway.run, agent=principal.agent, tenant=principal.tenant, env=principal.env, run_id=run_id,
+                runtime=runtime,
+            )
+            with suppress(Refused):  # another agent was quicker
+                await self.blocking(open_run)
+        return await self.run_of(principal, run_id)
+
+    async def default_run(self, principal: Principal, *, runtime: str = "") -> Run:
+        """The run of what names none: one for each key (or identity, where no key of ours stands behind it) and day."""
+        day = datetime.fromtimestamp(self.gateway.clock.now() / MICROS, UTC).date()
+        who = principal.key_id or digest(principal.name, principal.tenant, principal.agent, principal.env)[:16]
+        return await self.take_up(principal, f"day_{day}_{who}", runtime=runtime)
+
+    async def commit(self, unit: Unit[T]) -> tuple[T, bool]:
+        """What a unit of work came to, once it is durable; and whether the caller was cancelled meanwhile."""
+        promise = self.gateway.committer.submit(unit, asyncio.get_running_loop())
+        value: T = await promise.outcome()
+        return value, promise.cancelled
 
     async def perform(
         self, run: Run, tool: str, args: Mapping[str, Any], *, call_id: str, key: str = "", step_id: str = ""
