@@ -159,6 +159,24 @@ def _equip(gateway: Gateway, notary: Notary | None, *, upstreams: bool) -> None:
         gateway.closing.append(notifier.close)
     if upstreams and config.upstreams:
         _connect(gateway)
+    gateway.opening.append(_warns_once(gateway))
+
+
+def _warns_once(gateway: Gateway) -> Callable[[str, str], None]:
+    """What warns, when the first run opens and the tools are registered, of names in the config that none of them bears
+    and of conditions that read what they do not have."""
+    due = [gateway]
+
+    def warn(_tenant: str, _env: str) -> None:
+        if due:
+            due.clear()
+            from interlock.check_warnings import at_first_run
+
+            tools = {name: registered.tool for name, registered in gateway.tools.items()}
+            for warning in at_first_run(gateway.config, tools):
+                gateway.telemetry.odd(warning)
+
+    return warn
 
 
 def _connect(gateway: Gateway) -> None:

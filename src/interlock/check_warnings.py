@@ -18,6 +18,8 @@ from interlock.core.policy import Rule
 from interlock.core.verdict import Verdict
 from interlock.yaml_source import Place
 
+MOST_PAIRS = 100_000  #: of a rule and a tool, that a program's first run looks at
+
 
 def warnings_for(config: Config, tools: Mapping[str, Tool], *, registered: bool) -> Iterator[str]:
     """Everything that looks odd, as `interlock.yaml:12: …`. `registered`: the tools are all there are."""
@@ -29,6 +31,15 @@ def warnings_for(config: Config, tools: Mapping[str, Tool], *, registered: bool)
         yield from _idle(config, rule, where, tools, registered=registered)
     yield from _asked_in_vain(config, tools)
     yield from _caps_in_vain(config)
+
+
+def at_first_run(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
+    """What shows once a program has registered its tools: names that nobody bears, arguments that a tool lacks."""
+    if len(config.policy.rules) * len(tools) > MOST_PAIRS:  # a run should not wait for it; `check` is for that
+        return
+    yield from _names_nobody(config, tools)
+    for rule, where in _own_rules(config):
+        yield from _arguments(config, rule, where, tools)
 
 
 def _own_rules(config: Config) -> Iterator[tuple[Rule, str]]:

@@ -109,6 +109,10 @@ class Telemetry:
         )
         span.end()
 
+    def odd(self, text: str) -> None:
+        """Something that looks like a mistake of whoever wrote the config or the program."""
+        _log.warning("%s", text)
+
     def trouble(self, text: str, error: BaseException) -> None:
         """Something that an operator should look at, and that nobody else hears of."""
         _log.warning("%s: %s", text, error)

@@ -177,3 +177,19 @@ def test_a_tool_without_a_name_is_told_how_it_is_registered(house: House) -> Non
         @gw.tool  # type: ignore[arg-type]
         def look() -> str:
             return "seen"
+
+
+def test_the_first_run_warns_once_of_names_that_no_tool_bears_and_of_arguments_that_none_has(
+    house: House, start: START, caplog: pytest.LogCaptureFixture
+) -> None:
+    big = {"id": "big", "tools": ["pay"], "when": "args.amont > 100.0", "then": "ask"}
+    gw = house.open({"policy": {"allow": ["pay", "tickt.read"], "rules": [big]}})
+    gw.tool("pay", effect="write")(lambda amount: f"paid {amount}")
+    gw.tool("ticket.read", effect="read")(lambda: "seen")
+    start(gw)
+    told = [record.getMessage() for record in caplog.records]
+    assert [("tickt.read" in line, "args.amont" in line) for line in told] == [(True, False), (False, True)]
+    assert "did you mean 'ticket.read'?" in told[0]
+    assert "did you mean 'amount'?" in told[1]
+    start(gw)
+    assert len(caplog.records) == len(told)
