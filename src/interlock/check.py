@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from interlock.check_warnings import warnings_for
 from interlock.config import Config
-from interlock.core.call import Tool
-from interlock.core.policy import Rule
+from interlock.core.call import Tool, ToolCall
+from interlock.core.policy import Policy, Rule
 from interlock.core.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -65,6 +65,14 @@ def check(config: Config, tools: Mapping[str, Tool] | None = None) -> Report:
     lines = tuple(line for name in sorted(known) for line in _lines(config, known[name]))
     warnings = tuple(warnings_for(config, known, registered=bool(tools)))
     return Report(config.name, config.policy.version, len(config.policy.rules), lines, warnings)
+
+
+def surely_denied(policy: Policy, tool: Tool, who: ToolCall) -> bool:
+    """True where policy refuses this tool to this caller whatever the arguments are. `who`: any call of theirs."""
+    rules = [bound for bound in policy.rules_for(tool) if bound.applies(who)]
+    if not any(bound.rule.then is Verdict.ALLOW for bound in rules):
+        return True
+    return any(bound.condition is None and bound.rule.then >= Verdict.DENY for bound in rules)
 
 
 def named_tools(config: Config) -> dict[str, Tool]:

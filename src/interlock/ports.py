@@ -242,7 +242,7 @@ class Lost(Exception):
 
 
 Progress = Callable[[float, float | None, str], None]
-"""Told how far an effect has come: so much, of so much where that is known, and words. May be called from any thread."""
+"""Told how far an effect has come: so much, of so much where that is known, and words. Called from any thread."""
 
 LISTENER: ContextVar[Progress | None] = ContextVar("interlock_progress", default=None)
 """Whoever makes a call and wants to hear of its progress sets this around it. A call that is replayed tells nothing."""

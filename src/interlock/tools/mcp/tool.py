@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from interlock import pins
 from interlock.core.call import Effect, Tool
 from interlock.ports import Invocation
-from interlock.tools.mcp.text import cleaned
 from interlock.tools.schema import ArgumentSchema
+from interlock.tools.text import cleaned
 
 if TYPE_CHECKING:  # they hold each other
     from interlock.tools.mcp.upstream import McpUpstream
@@ -39,7 +39,7 @@ class McpTool:
     def output_schema(self) -> Mapping[str, Any] | None:
         """JSON Schema of what it gives, where its server declares one, its prose made harmless."""
         declared = self.definition["output_schema"]
-        return None if declared is None else cleaned(declared)  # type: ignore[no-any-return]
+        return None if declared is None else cleaned(declared)
 
     @property
     def is_async(self) -> bool:
