@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Write requirements.lock (the environment of `make install`) and requirements-bench.lock (that of `make bench`) anew.
+# Write requirements.lock (the environment of `make install`), requirements-bench.lock (that of `make bench`) and
+# requirements-serve.lock (what the container installs) anew.
 #
 # A clean environment is made for every supported Python that is found here (3.11, 3.12, 3.13), frozen, and the lists
 # are merged: a pin that is not the same everywhere carries an environment marker. The project itself is not in it.
@@ -62,3 +63,4 @@ PY
 
 lock requirements.lock build otel dev
 lock requirements-bench.lock build otel bench
+lock requirements-serve.lock build otel
