@@ -35,7 +35,7 @@ def warnings_for(config: Config, tools: Mapping[str, Tool], *, registered: bool)
 
 def at_first_run(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
     """What shows once a program has registered its tools: names that nobody bears, arguments that a tool lacks."""
-    if len(config.policy.rules) * len(tools) > MOST_PAIRS:  # a run should not wait for it; `check` is for that
+    if not tools or len(config.policy.rules) * len(tools) > MOST_PAIRS:  # a run should not wait for it
         return
     yield from _names_nobody(config, tools)
     for rule, where in _own_rules(config):

@@ -26,7 +26,7 @@ class ConfigError(InterlockError):
 
 
 class ToolError(InterlockError):
-    """A tool cannot be registered as declared: name taken, type hints without a JSON Schema, unknown credential…"""
+    """A tool cannot be registered as declared: name taken, type hints without a JSON Schema, a generator…"""
 
 
 class KeyReused(InterlockError):

@@ -193,3 +193,10 @@ def test_the_first_run_warns_once_of_names_that_no_tool_bears_and_of_arguments_t
     assert "did you mean 'amount'?" in told[1]
     start(gw)
     assert len(caplog.records) == len(told)
+
+
+def test_a_run_that_opens_before_any_tool_is_there_warns_of_none(
+    house: House, start: START, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(house.open())
+    assert caplog.records == []
