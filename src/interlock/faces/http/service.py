@@ -140,8 +140,12 @@ class Service:
         """One call of a run. Raises KeyReused, LedgerUnavailable, Problem 422 for what can be no name."""
         for what, name in (("tool", tool), ("call_id", call_id), ("idempotency_key", key or call_id)):
             problem = problem_of_name(name, what)
+            if problem is None and what != "tool" and self.gateway.redactor.holds_secret(name):
+                problem = f"{what} must not hold a credential"
             if problem is not None:
                 raise Problem(422, "bad_request", problem, run_id=run.run_id)
+        if tool not in self.gateway.tools:  # a model made it up, and it will be told and written down
+            tool = self.gateway.redactor.redact_text(tool)
         return await self.gateway.acall(
             ToolCall(
                 tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id, tool=tool, args=args,
