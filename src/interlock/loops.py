@@ -33,6 +33,10 @@ class LoopThread:
                 raise RuntimeError("the event loop of this gateway is closed")
             return asyncio.run_coroutine_threadsafe(coroutine, self._running())
 
+    def is_here(self) -> bool:
+        """True on the loop's own thread: whoever waits there for a coroutine of it waits for ever."""
+        return threading.current_thread() is self._thread
+
     def close(self, grace: float = 10.0) -> None:
         """Cancel what is left, end the thread, and wait so many seconds for that. Closing twice does nothing."""
         with self._lock:

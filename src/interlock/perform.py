@@ -31,6 +31,7 @@ from interlock.wish import MARGIN, Ticket
 
 WORKERS = 64  #: threads for sync tools that cannot run on their caller's own
 _NO_TIME = Reason("in_time", Verdict.DENY, "too little was left of its time to begin it")
+_ITSELF = Reason("in_time", Verdict.DENY, "an async tool would wait for itself; it must use `await run.acall(…)`")
 GRACE = 1.0  #: seconds that a cancelled async tool has to end
 CLIP = 500  #: characters of an error's words that are told
 
@@ -147,6 +148,8 @@ class Stage:
         try:
             invocation, seconds = self._invocation(flight), self._seconds_left(flight)
             if flight.performer.is_async:
+                if self._loop.is_here():
+                    raise NotBegun(_ITSELF)
                 future = self._loop.submit(self._awaited(flight, invocation))
                 return self._heard(flight, self._wait(flight, future, seconds, cancels=True))
             if flight.tool.timeout is None:

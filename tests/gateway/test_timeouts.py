@@ -245,3 +245,20 @@ def test_what_finds_no_free_thread_in_time_is_not_performed(gw, start, caller, m
     go.set()
     threads_done(gw)
     assert (out.kind, did, record_of(gw, run).state) == ("denied", [], State.DENIED)
+
+
+def test_an_async_tool_that_calls_another_without_await_is_told_at_once_and_holds_nobody_up(house, start) -> None:
+    gw = house.open()
+    run = start(gw)
+
+    @gw.tool("inner", effect="read")
+    async def inner() -> str:
+        return "seen"
+
+    @gw.tool("outer", effect="read")
+    async def outer(waits: bool) -> str:
+        return (await run.acall("inner", {}) if waits else run.call("inner", {})).text
+
+    assert "acall" in run.call("outer", {"waits": False}).text
+    assert run.call("outer", {"waits": True}).text == "seen"
+    assert run.report().tool_calls.used == 3  # what was not begun costs nothing
