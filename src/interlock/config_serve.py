@@ -7,10 +7,24 @@ the policy's.
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from interlock.config_shapes import Count, Duration, Globs, Positive, Reference, Section, Text, Url
+
+
+def problem_of_provider(url: str) -> str | None:
+    """Why keys and tokens must not come from there, or None: whoever can change them on the way can be anybody."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "must be a URL"
+    if parts.scheme == "https" and parts.hostname:
+        return None
+    if parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"):
+        return None
+    return "must begin with https:// (http:// is for this machine alone)"
 
 
 class Claims(Section):
@@ -37,6 +51,10 @@ class Oidc(Section):
     def _whole(self) -> Oidc:
         if self.client_secret is not None and self.client_id is None:
             raise ValueError("client_secret needs client_id beside it")
+        for url in (self.issuer, self.jwks or ""):
+            problem = problem_of_provider(url) if "://" in url else None
+            if problem is not None:
+                raise ValueError(f"{url} {problem}")
         return self
 
 

@@ -39,6 +39,10 @@ class Unauthenticated(InterlockError):
 class Provider(Protocol):
     """An identity provider whose tokens are taken beside our keys."""
 
+    async def start(self) -> None:
+        """Get ready before the first token comes. Never raises: a provider that cannot be reached is asked again."""
+        ...
+
     async def principal_of(self, token: str) -> Principal:
         """Raises Unauthenticated."""
         ...
@@ -57,6 +61,11 @@ class Identity:
         self._clock = clock
         self._record = record
         self.provider = provider
+
+    async def start(self) -> None:
+        """Get ready, in the event loop that will ask."""
+        if self.provider is not None:
+            await self.provider.start()
 
     # --- who it is ---------------------------------------------------------------------------------------------------
 

@@ -51,4 +51,15 @@ def identity_of(gateway: Gateway, ring: KeyRing | None = None, provider: Provide
     if ring is None:
         ring = key_ring(gateway.config)
         gateway.closing.insert(0, ring.close)  # the last to go
-    return Identity(ring, gateway.clock, record, provider)
+    return Identity(ring, gateway.clock, record, provider or _provider(gateway))
+
+
+def _provider(gateway: Gateway) -> Provider | None:
+    settings = gateway.config.serve.oidc
+    if settings is None:
+        return None
+    from interlock.oidc import OidcProvider
+    from interlock.oidc_keys import SigningKeys, source
+
+    keys = SigningKeys(source(settings, gateway.config.base), gateway.clock, gateway.telemetry.trouble)
+    return OidcProvider(settings, keys, gateway.clock)
