@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+REMEMBERED = 20_000  #: runs whose owner a process knows without asking the ledger
+
 
 class Service:
     """One for each process that serves."""
@@ -39,6 +41,15 @@ class Service:
         self.gateway = gateway
         self.identity = identity
         self.closing: list[Callable[[], Awaitable[None]]] = []  #: what the app lets go of, last in, first out
+        self.ready: tuple[int, tuple[str, ...]] | None = None  #: when `/readyz` was last answered, with what troubles
+        self._opened: dict[RunKey, Run] = {}  # as each was when it was first asked for
+
+    @property
+    def url(self) -> str:
+        """How others reach it."""
+        serve = self.gateway.config.serve
+        host = f"[{serve.host}]" if ":" in serve.host else serve.host
+        return str(serve.url or f"http://{host}:{serve.port}").rstrip("/")
 
     # --- who asks ----------------------------------------------------------------------------------------------------
 
@@ -103,6 +114,18 @@ class Service:
         if run is None or (principal.is_agent and (run.agent, run.env) != (principal.agent, principal.env)):
             await self.refuse(principal, f"{what}: none of theirs")
             raise Problem(404, "not_found", f"there is no {what}")
+        return run
+
+    async def opened(self, principal: Principal, run_id: str) -> Run:
+        """An agent's own run, for what never changes of a run: whose it is, its env and runtime. Remembered, so that a
+        call need not ask the ledger; how the run stands is weighed by the admission. Raises Problem 404."""
+        key = RunKey(principal.tenant, run_id)
+        run = self._opened.get(key)
+        if run is None or (run.agent, run.env) != (principal.agent, principal.env):
+            run = await self.run_of(principal, run_id)
+            if len(self._opened) >= REMEMBERED:
+                self._opened.clear()
+            self._opened[key] = run
         return run
 
     async def take_up(self, principal: Principal, run_id: str, *, runtime: str = "") -> Run:
