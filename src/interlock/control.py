@@ -108,8 +108,8 @@ class Control:
             self._refuse_frozen(approval)
             if approval.standing is Standing.WAITING and bookings.is_over(approval, self._gateway.board, now):
                 raise Refused(f"approval {approval_id} has expired; the agent has to ask again in a new call")
-            refusal = rules.refusal(approval, by)
-            if refusal is not None and not (kind is Kind.REJECTED and by in approval.requested_by):
+            refusal = rules.refusal(approval, by, yes=kind is Kind.APPROVED)
+            if refusal is not None:
                 raise Refused(refusal)
             answered = answer(tx, approval, now, note)
             tx.put(key, answered)

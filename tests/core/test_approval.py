@@ -47,6 +47,13 @@ def test_the_same_person_counts_once():
     assert yes(once, "ann").standing is Standing.WAITING
 
 
+def test_a_person_has_no_second_name_in_capitals():
+    once = yes(question(quorum=2, requested_by=("bot", "Erin")), "ann")
+    for by in ("Ann", "ANN", "erin", "BOT"):
+        assert refusal(once, by) is not None
+        assert yes(once, by).standing is (Standing.WAITING if by.casefold() == "ann" else Standing.APPROVED)
+
+
 @pytest.mark.parametrize("by", ["bot", ""])
 def test_whoever_asked_and_nobody_cannot_answer(by):
     assert refusal(question(), by) is not None

@@ -200,3 +200,29 @@ def test_a_run_that_opens_before_any_tool_is_there_warns_of_none(
 ) -> None:
     start(house.open())
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_whoever_asked_cannot_take_back_what_others_have_answered(house: House, start: START, used: bool) -> None:
+    gw = house.open({"approvals": {"required_for": ["ask"], "on_reject": "stop"}})
+    gw.tool("ask", effect="write")(lambda: "done")
+    run = start(gw, requested_by="erin")
+    asked = run.call("ask", {}, call_id="c1").approval_id or ""
+    gw.control.approve(asked, by="ann")
+    if used:
+        assert run.call("ask", {}, call_id="c1").kind == "done"
+    for by in ("erin", "bot"):
+        with pytest.raises(interlock.Refused, match="already"):
+            gw.control.reject(asked, by=by)
+    assert run.stop_reason is None
+    assert run.call("ask", {}, call_id="c1").kind == "done"
+
+
+def test_whoever_has_said_yes_may_still_say_no_while_others_are_asked(house: House, start: START) -> None:
+    gw = house.open({"approvals": {"required_for": ["ask"], "quorum": 2}})
+    gw.tool("ask", effect="write")(lambda: "done")
+    run = start(gw)
+    asked = run.call("ask", {}, call_id="c1").approval_id or ""
+    gw.control.approve(asked, by="ann")
+    assert gw.control.reject(asked, by="ann", note="on second thoughts").standing == "rejected"
+    assert run.call("ask", {}, call_id="c1").kind == "denied"

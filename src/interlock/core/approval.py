@@ -78,20 +78,24 @@ class Approval(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         """Who said yes to what stands now."""
         return tuple(answer.by for answer in self.answers if answer.yes)
 
+    def asked_by(self, person: str) -> bool:
+        """True for whoever asked, however they spell their name: a person has no second one in capitals."""
+        return any(_same(person, name) for name in self.requested_by)
+
     def expired(self, now: int, frozen: int) -> bool:
         """True where its time is up, `frozen` microseconds of kill switch not counted."""
         return now >= self.expires_at + frozen
 
 
-def refusal(approval: Approval, by: str) -> str | None:
-    """Why this person cannot answer yes now, or None."""
+def refusal(approval: Approval, by: str, *, yes: bool = True) -> str | None:
+    """Why this person cannot answer yes (or no) now, or None. A no may come from whoever asked, or has said yes."""
     if not by:
         return "say who answers: by="
     if approval.standing is not Standing.WAITING:
         return f"approval {approval.approval_id} is {approval.standing} already"
-    if by in approval.requested_by:
+    if yes and approval.asked_by(by):
         return f"{by!r} asked for this call and cannot approve it"
-    if by in approval.approvers and approval.edited is None:
+    if yes and any(_same(by, name) for name in approval.approvers) and approval.edited is None:
         return f"{by!r} has approved this already; it takes {approval.quorum} different people"
     return None
 
@@ -102,7 +106,7 @@ def approve(approval: Approval, answer: Answer, edited: Mapping[str, Any] | None
         approval = replace(
             approval, asked_digest=approval.asked_digest or approval.digest, digest=digest, edited=edited, answers=()
         )
-    answers = (*(earlier for earlier in approval.answers if earlier.by != answer.by), answer)
+    answers = (*(earlier for earlier in approval.answers if not _same(earlier.by, answer.by)), answer)
     enough = sum(1 for each in answers if each.yes) >= approval.quorum
     return replace(approval, answers=answers, standing=Standing.APPROVED if enough else Standing.WAITING)
 
@@ -110,3 +114,7 @@ def approve(approval: Approval, answer: Answer, edited: Mapping[str, Any] | None
 def reject(approval: Approval, answer: Answer) -> Approval:
     """The approval after one no."""
     return replace(approval, answers=(*approval.answers, answer), standing=Standing.REJECTED)
+
+
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
