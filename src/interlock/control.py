@@ -59,8 +59,8 @@ class Control:
     ) -> Approval:
         """Say yes; with `args`, to these arguments instead. The call runs when it is sent again.
 
-        Raises Refused: no such approval (for this tenant), answered already, expired, frozen by a kill switch, or asked
-        by the same person.
+        Raises Refused: no such approval (for this tenant), answered already, expired, frozen by a kill switch, asked by
+        the same person, or by a run that has stopped.
         """
 
         def answer(tx: Tx, approval: Approval, now: int, said: str) -> Approval:
@@ -111,6 +111,9 @@ class Control:
             refusal = rules.refusal(approval, by, yes=kind is Kind.APPROVED)
             if refusal is not None:
                 raise Refused(refusal)
+            run = tx.get(RunKey(found.tenant, found.run_id))
+            if kind is Kind.APPROVED and run is not None and run.stop_reason is not None:
+                raise Refused(f"run {run.run_id} has stopped ({run.stop_reason}); what it asked for runs no more")
             answered = answer(tx, approval, now, note)
             tx.put(key, answered)
             tx.append(

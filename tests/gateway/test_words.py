@@ -226,3 +226,14 @@ def test_whoever_has_said_yes_may_still_say_no_while_others_are_asked(house: Hou
     gw.control.approve(asked, by="ann")
     assert gw.control.reject(asked, by="ann", note="on second thoughts").standing == "rejected"
     assert run.call("ask", {}, call_id="c1").kind == "denied"
+
+
+def test_nobody_says_yes_to_what_a_stopped_run_has_asked_for(house: House, start: START) -> None:
+    gw = house.open({"approvals": {"required_for": ["ask"]}})
+    gw.tool("ask", effect="write")(lambda: "done")
+    run = start(gw)
+    asked = run.call("ask", {}).approval_id or ""
+    run.stop("cancelled")
+    with pytest.raises(interlock.Refused, match=r"has stopped \(cancelled\)"):
+        gw.control.approve(asked, by="ann")
+    assert gw.control.reject(asked, by="ann").standing == "rejected"
