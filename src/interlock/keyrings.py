@@ -6,6 +6,7 @@ none of its writers; what is opened here is closed by `Gateway.close()`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interlock.assemble import ledger_file
@@ -20,26 +21,35 @@ if TYPE_CHECKING:
     from interlock.gateway import Gateway
 
 
+def keys_file(config: Config) -> Path | None:
+    """The file of the keys beside a SQLite ledger; None for the others."""
+    path = ledger_file(config)
+    return path.with_name(path.name + ".keys") if path is not None else None
+
+
 def key_ring(config: Config) -> KeyRing:
     """Where the keys of this config's ledger are. Raises LedgerUnavailable, ConfigError."""
     if config.ledger.startswith("postgresql://"):
         from interlock.stores.postgres_keys import PostgresKeyRing
 
         return PostgresKeyRing(config.ledger)
-    path = ledger_file(config)
+    path = keys_file(config)
     if path is None:
         from interlock.stores.memory_keys import MemoryKeyRing
 
         return MemoryKeyRing()
     if not path.parent.is_dir():
-        raise LedgerUnavailable(f"keys of {path.name}: the folder {path.parent} does not exist; create it")
+        raise LedgerUnavailable(f"keys {path.name}: the folder {path.parent} does not exist; create it")
     from interlock.stores.sqlite_keys import SqliteKeyRing
 
-    return SqliteKeyRing(path.with_name(path.name + ".keys"))
+    return SqliteKeyRing(path)
 
 
-def identity_of(gateway: Gateway, ring: KeyRing | None = None, provider: Provider | None = None) -> Identity:
-    """Who is who at the faces of this gateway. A gateway on a ledger of its host's has to be given its `ring`."""
+def identity_of(gateway: Gateway, ring: KeyRing | None = None, *, tokens: bool = True) -> Identity:
+    """Who is who at the faces of this gateway. A gateway on a ledger of its host's has to be given its `ring`.
+
+    `tokens=False`: keys alone; an identity provider's tokens are not taken.
+    """
 
     def record(entry: Entry) -> None:
         def append(tx: Tx) -> None:
@@ -51,7 +61,7 @@ def identity_of(gateway: Gateway, ring: KeyRing | None = None, provider: Provide
     if ring is None:
         ring = key_ring(gateway.config)
         gateway.closing.insert(0, ring.close)  # the last to go
-    return Identity(ring, gateway.clock, record, provider or _provider(gateway))
+    return Identity(ring, gateway.clock, record, _provider(gateway) if tokens else None)
 
 
 def _provider(gateway: Gateway) -> Provider | None:

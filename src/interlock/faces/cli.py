@@ -22,6 +22,7 @@ from interlock.faces import (
     cli_approvals,
     cli_audit,
     cli_control,
+    cli_keys,
     cli_policy,
     cli_runs,
     cli_start,
@@ -72,6 +73,7 @@ app.command()(cli_control.switches)
 app.command()(cli_unknowns.unknowns)
 app.command()(cli_control.reconcile)
 app.command("top-up")(cli_control.top_up)
+app.add_typer(cli_keys.app, name="keys")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_policy.app, name="policy")
 app.add_typer(cli_tools.app, name="tools")
