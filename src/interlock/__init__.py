@@ -5,6 +5,7 @@ errors, and what a tool may ask for in its signature.
 """
 
 from interlock.assemble import open  # noqa: A004  reads as interlock.open()
+from interlock.client import connect
 from interlock.core.outcome import Denied, Done, Failed, Outcome, Pending, Stopped, Unknown
 from interlock.core.verdict import StopReason
 from interlock.errors import (
@@ -49,5 +50,6 @@ __all__ = [
     "ToolError",
     "Unknown",
     "Usage",
+    "connect",
     "open",
 ]

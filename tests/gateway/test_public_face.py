@@ -37,6 +37,7 @@ NAMES = [
     "ToolError",
     "Unknown",
     "Usage",
+    "connect",
     "open",
 ]
 FOREIGN = (
