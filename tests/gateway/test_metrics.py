@@ -17,10 +17,12 @@ CONFIG = {
 
 def served():
     gateway = interlock.open(CONFIG)
+    gateway.begun = asyncio.Event()
 
     @gateway.tool("kb.read", effect="read")
     async def read(topic: str) -> str:
         if topic == "wait":
+            gateway.begun.set()
             await asyncio.Event().wait()
         return topic
 
@@ -70,8 +72,7 @@ def test_what_is_held_is_read_from_the_ledger():
         gateway, metrics = served()
         with gateway, gateway.run(agent="bot", tenant="acme", env="prod") as run:
             call = asyncio.create_task(run.acall("kb.read", {"topic": "wait"}, call_id="c"))
-            while not any(flight.begun for flight in gateway.flights):
-                await asyncio.sleep(0)
+            await gateway.begun.wait()
             held = values(metrics, "interlock_held")
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
