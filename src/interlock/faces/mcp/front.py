@@ -1,0 +1,108 @@
+"""What an MCP client may ask of the gateway: its tools, and a call of one.
+
+Not a transport (`door.py`, `stdio.py`) and not the protocol (`sdk.py`, `codec.py`), whose two readings meet here. Law:
+whatever is asked is answered with a result; an exception's words reach nobody, unless they are Interlock's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interlock.core.canonical import canonical, digest, problem_of
+from interlock.core.principal import Principal
+from interlock.faces.http.problems import Problem, problem_of_error
+from interlock.faces.mcp.catalog import Catalog, Listing
+from interlock.faces.mcp.ids import Ids, ids_of
+from interlock.faces.mcp.sealed import Round, Seal
+from interlock.faces.mcp.which_run import WhichRun
+from interlock.faces.mcp.words import result_of, result_of_problem
+
+if TYPE_CHECKING:
+    from interlock.faces.http.service import Service
+
+log = logging.getLogger("interlock.mcp")
+
+TTL_MS = 10_000  #: for how long a client may keep a list of tools; a call is weighed whatever it has kept
+NAME = "interlock"
+
+
+class Answer(NamedTuple):
+    """What became of a `tools/call`."""
+
+    result: dict[str, Any]
+    run_id: str = ""
+    call_id: str = ""
+    approval_id: str = ""  #: where a person has to answer first
+
+
+class Front:
+    """One for each process that speaks MCP."""
+
+    def __init__(self, service: Service) -> None:
+        serve = service.gateway.config.serve
+        self.service = service
+        self.catalog = Catalog(service.gateway)
+        self.seal = Seal(service.gateway.clock)
+        self.url = (serve.url or f"http://{_host(serve.host)}:{serve.port}").rstrip("/")
+        self.asks = serve.mcp.ask_in_client
+        self.version = version("interlock")
+        self._runs = WhichRun(service)
+        self._prepared: set[tuple[str, str]] = set()
+
+    async def tools(self, who: Principal, *, plain: bool = False) -> Listing:
+        """The tools for this principal."""
+        scope = (who.tenant, who.env)
+        if self.service.gateway.opening and scope not in self._prepared:  # their upstreams start with them
+            for prepare in self.service.gateway.opening:
+                await self.service.blocking(prepare, *scope)
+            self._prepared.add(scope)
+        return self.catalog.shown_to(who, plain=plain)
+
+    async def call(
+        self, who: Principal, said: str, args: Mapping[str, Any], meta: Mapping[str, Any],
+        headers: Mapping[str, str], connection: str, earlier: Round | None = None,
+    ) -> Answer:
+        """One call. `said`: the tool as the client names it; `earlier`: the round of this call that came before."""
+        run_id = ""
+        try:
+            ids = Ids(earlier.run_id, earlier.call_id) if earlier is not None else ids_of(meta, headers)
+            run_id = ids.run_id
+            run = await self._runs.of(who, run_id, connection)
+            run_id = run.run_id
+            name = self.catalog.name_of(said)
+            call_id = ids.call_id or f"call_{secrets.token_hex(8)}"
+            outcome = await self.service.perform(run, name, args, call_id=call_id, key=ids.key)
+            offer = self.catalog.offer(name) if outcome.kind == "done" else None
+            result = result_of(outcome, run_id, offer.output if offer is not None else None, self.url)
+        except Exception as error:
+            problem = problem_of_error(error, run_id)
+            if problem.status == 500:
+                log.exception("a call over MCP could not be answered")
+            return Answer(result_of_problem(problem, run_id), run_id)
+        asked = outcome.approval_id if outcome.kind == "pending" else None
+        return Answer(result, run_id, call_id, asked or "")
+
+    def again(self, who: Principal, said: str, args: Mapping[str, Any], state: str) -> Round | Answer:
+        """The earlier round that a client's state speaks of, or what to answer where it is none of ours."""
+        found = self.seal.open(who, self.wish(said, args), state)
+        if found is not None:
+            return found
+        problem = Problem(
+            422, "bad_request", "the request state is not valid any more, or not for this call",
+            remedy="send the call again without it",
+        )
+        return Answer(result_of_problem(problem, ""))
+
+    def wish(self, said: str, args: Mapping[str, Any]) -> str:
+        """A digest of a tool and its arguments; "" where they can be none, which no state was ever sealed for."""
+        return "" if problem_of(args) is not None else digest(said, canonical(args))
+
+
+def _host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104  the address that listens everywhere is none that one can go to
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
