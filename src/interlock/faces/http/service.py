@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +19,7 @@ from interlock.core.names import problem_of_name
 from interlock.core.outcome import Outcome
 from interlock.core.principal import Principal, Role
 from interlock.core.run import Run
-from interlock.errors import LedgerUnavailable, Refused
+from interlock.errors import LedgerUnavailable
 from interlock.faces.http.problems import Problem
 from interlock.identity import Identity, Unauthenticated
 from interlock.ports import HeadKey, RunKey
@@ -128,28 +127,19 @@ class Service:
             self._opened[key] = run
         return run
 
-    async def take_up(self, principal: Principal, run_id: str, *, runtime: str = "") -> Run:
-        """A run of this agent by the id that it names: as it stands, or opened now. Raises Problem 404 where the id is
-        another agent's, 422 where it can be no name."""
-        problem = problem_of_name(run_id, "run_id")
-        if problem is not None:
-            raise Problem(422, "bad_request", problem)
-        key = RunKey(principal.tenant, run_id)
-        run: Run | None = await self.blocking(self.gateway.store.load, key)
+    async def default_run(self, principal: Principal, *, runtime: str = "") -> Run:
+        """The run of what names none: one for each key (or identity, where no key of ours stands behind it) and day."""
+        day = datetime.fromtimestamp(self.gateway.clock.now() // MICROS, UTC)
+        who = digest(principal.tenant, principal.agent, principal.env, principal.name, principal.key_id)[-20:]
+        run_id = f"day_{day:%Y%m%d}_{who}"
+        run: Run | None = await self.blocking(self.gateway.store.load, RunKey(principal.tenant, run_id))
         if run is None:
             open_run = partial(
                 self.gateway.run, agent=principal.agent, tenant=principal.tenant, env=principal.env, run_id=run_id,
                 runtime=runtime,
             )
-            with suppress(Refused):  # another agent was quicker
-                await self.blocking(open_run)
+            await self.blocking(open_run)
         return await self.run_of(principal, run_id)
-
-    async def default_run(self, principal: Principal, *, runtime: str = "") -> Run:
-        """The run of what names none: one for each key (or identity, where no key of ours stands behind it) and day."""
-        day = datetime.fromtimestamp(self.gateway.clock.now() / MICROS, UTC).date()
-        who = principal.key_id or digest(principal.name, principal.tenant, principal.agent, principal.env)[:16]
-        return await self.take_up(principal, f"day_{day}_{who}", runtime=runtime)
 
     async def commit(self, unit: Unit[T]) -> tuple[T, bool]:
         """What a unit of work came to, once it is durable; and whether the caller was cancelled meanwhile."""
