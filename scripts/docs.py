@@ -57,7 +57,7 @@ File.agents
 File.credentials
     Where each credential is found. The secret itself never stands in the config.
 File.upstreams
-    MCP servers whose tools the gateway offers as `upstream.tool`. A name has a-z, 0-9, `_` and `-` only.
+    MCP servers and HTTP APIs whose tools the gateway offers as `upstream.tool`. A name has a-z, 0-9, `_` and `-` only.
 File.logging
     What is logged, as one line of JSON each, to the loggers `interlock.calls` and `interlock.stops`.
 File.prices
@@ -262,9 +262,17 @@ McpEntry.cwd
 McpEntry.url
     A server that speaks Streamable HTTP. Its credential goes as a bearer token.
 UpstreamEntry.mcp
-    How to reach it: either `command` or `url`.
+    An MCP server, and how to reach it: either `command` or `url`.
+UpstreamEntry.openapi
+    An HTTP API: its OpenAPI 3.0 or 3.1 document, a path relative to the config, or a URL. Either this or `mcp`.
+UpstreamEntry.base_url
+    Where the API is. It goes before the servers that the document names. With `openapi` alone, like the next two.
+UpstreamEntry.allow_private
+    It may be at a private, loopback or link-local address. Its reads then leave nothing out of the house.
+UpstreamEntry.response_bytes
+    The largest answer that is read.
 UpstreamEntry.credential
-    What it is lent. Each tenant and env then has a connection of its own.
+    What it is lent. Of an MCP server, each tenant and env then has a connection of its own.
 UpstreamEntry.timeout
     How long one request may take, where its tool declares nothing.
 Logging.tool_calls

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ from urllib.parse import urlsplit
 from interlock import pins
 from interlock.audit_log import AuditLog
 from interlock.checkpoints import Checkpointer, FileSink, Notary, beside
-from interlock.config import Config, load
+from interlock.config import Config, Upstream, load
 from interlock.control import Control
+from interlock.core.call import Tool
 from interlock.errors import ConfigError, LedgerUnavailable, ToolError
 from interlock.gateway import Gateway
 from interlock.notes import KeyFile
@@ -29,7 +31,8 @@ from interlock.vaults import Vaults
 from interlock.watch import Watch
 
 if TYPE_CHECKING:
-    from interlock.tools.mcp import McpUpstream
+    from interlock.tools.mcp import McpTool, McpUpstream
+    from interlock.tools.openapi.upstream import OpenApiTool
 
 
 class SystemClock:
@@ -53,8 +56,9 @@ def open(  # noqa: A001  reads as interlock.open()
 
     `source`: path of an interlock.yaml, the same as a dict, or a `Config`. The other arguments replace what the config
     would choose, for tests and for hosts that have their own; a `store` comes with its `board`. `upstreams=False`
-    starts no MCP servers. Raises ConfigError, LedgerUnavailable; ToolError where an MCP server cannot be started. One
-    behind a `url:` that cannot be reached is tried again, and its tools are denied until then.
+    starts no upstream. Raises ConfigError, LedgerUnavailable; ToolError where an MCP server cannot be started, or the
+    file of an OpenAPI document cannot be read. What is behind a URL that cannot be reached is tried again, and its
+    tools are denied until then.
     """
     config = load(source)
     if (store is None) != (board is None):
@@ -180,41 +184,65 @@ def _warns_once(gateway: Gateway) -> Callable[[str, str], None]:
 
 
 def _connect(gateway: Gateway) -> None:
-    """Start the MCP upstreams side by side, and register what they offer."""
-    from interlock.tools.mcp import McpTool, McpUpstream
-
-    def observe(_: McpUpstream, tools: Sequence[McpTool]) -> None:
-        shown = {tool.tool.name: tool.definition for tool in tools}
-        unit = Unit(pins.keys(shown), partial(pins.observe, definitions=shown, now=gateway.clock.now()))
-        pinned = gateway.committer.run(unit)
-        for tool in tools:
-            pin = pinned[tool.tool.name]
-            gateway.register(tool, problem=pins.problem(pin, tool.digest) or "", replace=True)
-
+    """Start the upstreams side by side, and register what they offer."""
     declare = partial(gateway.config.declared, said=())  # an upstream's word counts for nothing by itself
-    opened, scoped = [], []
-    for settings in gateway.config.upstreams.values():
-        upstream = McpUpstream(
-            settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe
-        )
-        gateway.closing.append(upstream.close)
-        if settings.credential and "{" in gateway.config.credentials.get(settings.credential, ""):
-            scoped.append(upstream)  # there is no credential before there is a tenant
-        else:
-            opened.append((upstream, upstream.start()))
+    settings = gateway.config.upstreams.values()
+    opened = [_api(gateway, each, declare) for each in settings if each.openapi]
+    scoped: list[McpUpstream] = []
+    for each in settings:
+        if not each.openapi:
+            upstream = _mcp(gateway, each, declare)
+            if each.credential and "{" in gateway.config.credentials.get(each.credential, ""):
+                scoped.append(upstream)  # there is no credential before there is a tenant
+            else:
+                opened.append((each, upstream.start()))
     troubles = []
-    for upstream, listed in opened:
+    for each, listed in opened:
         try:
             listed.result()
         except ToolError as error:
-            if upstream.settings.command:  # ours to start: a mistake in the config
-                troubles.append(f"upstream {upstream.settings.name}: {error}")
+            if each.command or (each.openapi and "://" not in each.openapi):  # ours: a mistake in the config
+                troubles.append(f"upstream {each.name}: {error}")
             else:
-                _missing(gateway, upstream.settings.name, error)
+                _missing(gateway, each.name, error)
     if troubles:
         raise ToolError("; ".join(troubles))
     if scoped:
         gateway.opening.append(_starter(gateway, scoped))
+
+
+def _mcp(gateway: Gateway, settings: Upstream, declare: Callable[[Tool], Tool]) -> McpUpstream:
+    from interlock.tools.mcp import McpUpstream
+
+    def observe(_: McpUpstream, tools: Sequence[McpTool]) -> None:
+        _observe(gateway, tools)
+
+    upstream = McpUpstream(
+        settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe
+    )
+    gateway.closing.append(upstream.close)
+    return upstream
+
+
+def _api(gateway: Gateway, settings: Upstream, declare: Callable[[Tool], Tool]) -> tuple[Upstream, Future[Any]]:
+    from interlock.tools.openapi.upstream import OpenApiUpstream
+
+    upstream = OpenApiUpstream(
+        settings, gateway.loop, gateway.clock, gateway.board,
+        declare=declare, on_definitions=partial(_observe, gateway),
+    )
+    gateway.closing.append(upstream.close)
+    return settings, upstream.start()
+
+
+def _observe(gateway: Gateway, tools: Sequence[McpTool] | Sequence[OpenApiTool]) -> None:
+    """Pin what is seen for the first time, and register all of it; what has changed with the reason why it waits."""
+    shown = {tool.tool.name: tool.definition for tool in tools}
+    unit = Unit(pins.keys(shown), partial(pins.observe, definitions=shown, now=gateway.clock.now()))
+    pinned = gateway.committer.run(unit)
+    for tool in tools:
+        pin = pinned[tool.tool.name]
+        gateway.register(tool, problem=pins.problem(pin, tool.digest) or "", replace=True)
 
 
 def _starter(gateway: Gateway, scoped: Sequence[McpUpstream]) -> Callable[[str, str], None]:

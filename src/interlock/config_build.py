@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from interlock import config as values
 from interlock.conditions import compile_condition
-from interlock.config_file import QUOTA_KEYS, CostEntry, File, PolicySection, RuleEntry, ToolEntry
+from interlock.config_file import QUOTA_KEYS, CostEntry, File, McpEntry, PolicySection, RuleEntry, ToolEntry
 from interlock.config_problems import crossed, empties, hint, problems_in
 from interlock.config_scalars import count, duration, micro_dollars, positive
 from interlock.config_shapes import Section
@@ -241,7 +241,9 @@ def _approvals(file: File) -> values.ApprovalSettings:
 
 def _upstreams(file: File, base: Path) -> Iterator[tuple[str, values.Upstream]]:
     for name, entry in file.upstreams.items():
-        mcp = entry.mcp
+        mcp, openapi = entry.mcp or McpEntry.model_construct(), entry.openapi
+        if openapi is not None and "://" not in openapi:
+            openapi = str(base / openapi)
         yield (
             name,
             values.Upstream(
@@ -252,5 +254,9 @@ def _upstreams(file: File, base: Path) -> Iterator[tuple[str, values.Upstream]]:
                 env=dict(mcp.env),
                 cwd=None if mcp.cwd is None else str(base / mcp.cwd),  # as the ledger's path, and every other
                 timeout=entry.timeout,
+                openapi=openapi,
+                base_url=entry.base_url,
+                allow_private=entry.allow_private,
+                response_bytes=entry.response_bytes,
             ),
         )

@@ -31,8 +31,10 @@ from interlock.config_shapes import (
     Text,
     Then,
     Url,
+    base,
     checked,
     compiles,
+    document,
     named,
     some,
     texts,
@@ -194,19 +196,24 @@ class McpEntry(Section):
 
 
 class UpstreamEntry(Section):
-    """Where tools come from that are not functions of the program."""
+    """Where tools come from that are not functions of the program: an MCP server, or an HTTP API."""
 
-    mcp: McpEntry
+    mcp: McpEntry | None = None
+    openapi: Annotated[Text, AfterValidator(document)] | None = None
+    base_url: Annotated[Url, AfterValidator(base)] | None = None
+    allow_private: bool = False
+    response_bytes: Annotated[Positive, Field(le=67_108_864)] = 4_194_304
     credential: Text | None = None
     timeout: Duration = 30_000_000
 
-    @model_validator(mode="before")
-    @classmethod
-    def _built(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "openapi" in data:
-            remedy = "put the API behind an MCP server, or register functions"
-            raise ValueError(f"openapi upstreams are not built yet; {remedy}")
-        return data
+    @model_validator(mode="after")
+    def _one(self) -> UpstreamEntry:
+        if (self.mcp is None) == (self.openapi is None):
+            raise ValueError("needs either mcp: or openapi:")
+        said = self.model_fields_set & {"base_url", "allow_private", "response_bytes"}
+        if self.mcp is not None and said:
+            raise ValueError(f"{min(said)}: belongs to openapi:, not to mcp:")
+        return self
 
 
 class Logging(Section):

@@ -79,6 +79,18 @@ def url(value: str) -> str:
     return value
 
 
+def base(value: str) -> str:
+    if any(mark in value for mark in "?#\\") or any(part in (".", "..") for part in value.split("/")):
+        raise ValueError("must be a URL without a query, and without '.' or '..' in its path")
+    return value
+
+
+def document(value: str) -> str:
+    if "://" in value:
+        return url(value)
+    return value
+
+
 def upstream_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", value):
         raise ValueError("upstream must be named with a-z, 0-9, _ and - only")

@@ -79,7 +79,7 @@ class ApprovalSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Upstream(Struct, frozen=True, kw_only=True):
-    """An MCP server: a program to start, or a URL."""
+    """An MCP server: a program to start, or a URL. Or an HTTP API: its OpenAPI document, a URL or a whole path."""
 
     name: str
     command: tuple[str, ...] | None = None
@@ -88,9 +88,14 @@ class Upstream(Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
     cwd: str | None = None
     timeout: int = 30_000_000
+    openapi: str | None = None
+    base_url: str | None = None
+    allow_private: bool = False
+    response_bytes: int = 4_194_304
 
     def __repr__(self) -> str:  # its env may hold a secret
-        return f"Upstream({self.name!r}, command={self.command!r}, url={self.url!r})"
+        where = f"openapi={self.openapi!r}" if self.openapi else f"command={self.command!r}, url={self.url!r}"
+        return f"Upstream({self.name!r}, {where})"
 
 
 class LoggingSettings(Struct, frozen=True):

@@ -51,9 +51,11 @@ tenants:
 credentials:
   zendesk: "env:ZENDESK_{TENANT}_{ENV}"   # also file:, vault:
   crm: "env:CRM"
+  shop: "env:SHOP"
 upstreams:
   files: {mcp: {command: ["npx", "-y", "@modelcontextprotocol/server-filesystem", "/srv/docs"]}}
   crm:   {mcp: {url: "https://crm.example/mcp"}, credential: crm}
+  shop:  {openapi: "shop.openapi.json", base_url: "https://shop.example", credential: shop}
 """
 
 
@@ -101,17 +103,13 @@ def test_the_long_example_loads_unchanged(tmp_path: Path) -> None:
         "npx", "-y", "@modelcontextprotocol/server-filesystem", "/srv/docs",
     )
     assert config.upstreams["crm"].url == "https://crm.example/mcp"
+    shop = config.upstreams["shop"]
+    assert (shop.openapi, shop.base_url) == (str(tmp_path / "shop.openapi.json"), "https://shop.example")
+    assert (shop.credential, shop.allow_private, shop.response_bytes) == ("shop", False, 4_194_304)
     create = config.declared(Tool(name="ticket.create"), said=())
     assert (create.effect, create.timeout, create.dedupe) == (Effect.WRITE, 10_000_000, Dedupe("run"))
     assert (create.credential, create.cost) == ("zendesk", Cost(usd=2000))
     assert config.declared(Tool(name="email.send")).arguments["cc"] is Role.DESTINATION
-
-
-def test_an_openapi_upstream_is_refused_as_not_built_yet(tmp_path: Path) -> None:
-    shop = '  shop:  {openapi: "shop.openapi.json", base_url: "https://shop.example"}\n'
-    assert "interlock.yaml:24: upstreams.shop: openapi upstreams are not built yet" in refusal(
-        written(tmp_path, LONG + shop)
-    )
 
 
 def test_a_vault_credential_is_refused_as_not_built_yet() -> None:
