@@ -230,7 +230,7 @@ def _routed(headers: Headers, request: _Request, params: _Call | _List, meta: Ma
         return False
     if isinstance(params, _List):
         return True
-    name = headers.get(b"mcp-name", b"")
+    name = headers.get(b"mcp-name", b"=?")
     return name == params.name.encode("utf-8", "replace") and name.isascii() and not name.startswith(b"=?")
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlock.core.canonical import canonical, digest, problem_of
 from interlock.core.principal import Principal
+from interlock.core.run import Run
 from interlock.faces.http.problems import Problem, problem_of_error
 from interlock.faces.mcp.catalog import Catalog, Listing
 from interlock.faces.mcp.ids import Ids, ids_of
@@ -28,6 +30,7 @@ log = logging.getLogger("interlock.mcp")
 
 TTL_MS = 10_000  #: for how long a client may keep a list of tools; a call is weighed whatever it has kept
 NAME = "interlock"
+MAX_WAITING = 10_000  #: runs whose waiting calls are kept in mind
 
 
 class Answer(NamedTuple):
@@ -51,6 +54,7 @@ class Front:
         self.asks = serve.mcp.ask_in_client
         self.version = version("interlock")
         self._runs = WhichRun(service)
+        self._waiting: OrderedDict[tuple[str, str], dict[str, str]] = OrderedDict()  # by run: wish → its call
         self._prepared: set[tuple[str, str]] = set()
 
     async def tools(self, who: Principal, *, plain: bool = False) -> Listing:
@@ -74,8 +78,9 @@ class Front:
             run = await self._runs.of(who, run_id, connection)
             run_id = run.run_id
             name = self.catalog.name_of(said)
-            call_id = ids.call_id or f"call_{secrets.token_hex(8)}"
+            call_id = ids.call_id or self._waits(run, name, args) or f"call_{secrets.token_hex(8)}"
             outcome = await self.service.perform(run, name, args, call_id=call_id, key=ids.key)
+            self._remember(run, name, args, call_id, waits=outcome.kind == "pending")
             offer = self.catalog.offer(name) if outcome.kind == "done" else None
             result = result_of(outcome, run_id, offer.output if offer is not None else None, self.url)
         except Exception as error:
@@ -85,6 +90,25 @@ class Front:
             return Answer(result_of_problem(problem, run_id), run_id)
         asked = outcome.approval_id if outcome.kind == "pending" else None
         return Answer(result, run_id, call_id, asked or "")
+
+    # A client that gives its calls no ids sends one that waits for a person again: it is the same call, not another.
+
+    def _waits(self, run: Run, name: str, args: Mapping[str, Any]) -> str:
+        known = self._waiting.get((run.tenant, run.run_id))
+        return known.get(self.wish(name, args), "") if known else ""
+
+    def _remember(self, run: Run, name: str, args: Mapping[str, Any], call_id: str, *, waits: bool) -> None:
+        place = (run.tenant, run.run_id)
+        if waits:
+            self._waiting.setdefault(place, {})[self.wish(name, args)] = call_id
+            if len(self._waiting) > MAX_WAITING:
+                self._waiting.popitem(last=False)
+        elif place in self._waiting:
+            known = self._waiting[place]
+            if known.get(wish := self.wish(name, args)) == call_id:
+                del known[wish]
+            if not known:
+                del self._waiting[place]
 
     def again(self, who: Principal, said: str, args: Mapping[str, Any], state: str) -> Round | Answer:
         """The earlier round that a client's state speaks of, or what to answer where it is none of ours."""
