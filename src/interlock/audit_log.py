@@ -92,7 +92,7 @@ class AuditLog:
             if verifier.feed(sealed) is not None and not verifier.wants_more:
                 break
         verifier.finish(self._store.load(HeadKey(tenant)) or Head())
-        return verifier.result(seen.remarks(compared=verifier.checkpoints))
+        return verifier.result(seen.remarks(compared=verifier.checkpoints), proven=not seen.doubtful)
 
     def checkpoint(self, tenant: str) -> str:
         """Sign the tip now, append the note to the sink, and give its text: keep it where the ledger is not."""
@@ -126,30 +126,32 @@ class AuditLog:
 
 
 def verify_file(
-    path: Path | str, checkpoint: Path | str | None = None, public_key: Path | str | None = None
+    path: Path | str, checkpoint: Path | str | None = None, public_key: Path | str | None = None, *,
+    trusted: bool = False,
 ) -> Verification:
     """Weigh an export without its ledger, and compare it with a checkpoint, or with a file of them.
 
-    `public_key` is a file, or a key's line; left out, it is looked for beside the checkpoint. Raises ConfigError where
-    a file cannot be read; whatever is in the export is an answer, not an exception.
+    `public_key` is a file, or a key's line; left out, it is looked for beside the checkpoint. Without one, checkpoints
+    prove nothing, unless their file is `trusted`: it was kept where nobody else writes. Raises ConfigError where a file
+    cannot be read; whatever is in the export is an answer, not an exception.
     """
     path, checkpoint = Path(path), None if checkpoint is None else Path(checkpoint)
     for file in (path, *([checkpoint] if checkpoint else [])):
         if not file.is_file():
             raise ConfigError(f"{file} cannot be read: there is no such file")
     try:
-        return _verify_export(path, checkpoint, _keys(checkpoint, public_key))
+        return _verify_export(path, checkpoint, _keys(checkpoint, public_key), trusted)
     except OSError as error:
         raise ConfigError(f"{error.filename or path} cannot be read: {error.strerror}") from error
 
 
-def _verify_export(path: Path, checkpoint: Path | None, keys: tuple[PublicKey, ...]) -> Verification:
+def _verify_export(path: Path, checkpoint: Path | None, keys: tuple[PublicKey, ...], trusted: bool) -> Verification:
     with path.open("rb") as file:
         tenant = _tenant(file.readline(MAX_LINE))
         if tenant is None:
             problem = Problem(1, "the file is not an audit export: its first line does not say so")
             return Verification(ok=False, tenant="", entries=0, head=Head(), problem=problem)
-        seen = _Seen(tenant, keys)
+        seen = _Seen(tenant, keys, trusted=trusted)
         notes = checkpoint.open("rb") if checkpoint else None
         try:
             verifier = Verifier(tenant, Head(), seen.anchors(read_notes(notes), 0) if notes else ())
@@ -157,9 +159,9 @@ def _verify_export(path: Path, checkpoint: Path | None, keys: tuple[PublicKey, .
         finally:
             if notes:
                 notes.close()
-    if checkpoint is not None and verifier.problem is None and not verifier.checkpoints:
+    if checkpoint is not None and verifier.problem is None and not (verifier.checkpoints or seen.doubtful):
         verifier.problem = Problem(verifier.head.seq + 1, f"{checkpoint} holds no checkpoint of tenant {tenant!r}")
-    return verifier.result(seen.remarks(compared=verifier.checkpoints))
+    return verifier.result(seen.remarks(compared=verifier.checkpoints), proven=not seen.doubtful)
 
 
 def _fold(verifier: Verifier, lines: Iterable[bytes]) -> None:
@@ -188,9 +190,10 @@ def _fold(verifier: Verifier, lines: Iterable[bytes]) -> None:
 class _Seen:
     """The checkpoints of one tenant, on their way from a file into the verifier, and what is to be said of them."""
 
-    def __init__(self, tenant: str, keys: tuple[PublicKey, ...]) -> None:
+    def __init__(self, tenant: str, keys: tuple[PublicKey, ...], *, trusted: bool = False) -> None:
         self._tenant = tenant
         self._keys = keys
+        self._trusted = trusted  #: their file is, whoever signed them
         self._torn = 0
         self._unchecked = 0
         self._named = 0
@@ -215,17 +218,28 @@ class _Seen:
             return None
         if not self._keys:
             self._unchecked += 1
+            what += "" if self._trusted else " (its signature was not checked)"
         elif not (signed := _signed(self._keys, note)):
             why = "does not bear a true signature" if signed is False else "is signed with no key that is known"
             return Problem(seq, f"{what}, which names {seq}, {why}: it was forged or edited")
         self._named += 1
-        return Anchor(seq, checkpoint.head.hash, what, signed=True)
+        return Anchor(seq, checkpoint.head.hash, what, signed=not self.doubtful)
+
+    @property
+    def doubtful(self) -> bool:
+        """True where anybody may have written what was to prove it."""
+        return bool(self._unchecked) and not self._trusted
 
     def remarks(self, *, compared: int) -> tuple[str, ...]:
         """What a reader must know."""
         found = [] if compared or self._named else [_CHAIN_ALONE]
-        if self._unchecked:
-            found.append("the signatures of the checkpoints could NOT be checked: no public key was given")
+        if self.doubtful:
+            found.append(
+                "the signatures of the checkpoints could NOT be checked, so that anybody may have written them: "
+                "no public key was given, nor found beside them"
+            )
+        elif self._unchecked:
+            found.append("the checkpoints were taken on trust: their signatures were not checked")
         if self._torn:
             found.append(f"{self._torn} incomplete checkpoint(s), cut off by a crash, passed over")
         return tuple(found)

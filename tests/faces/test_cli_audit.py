@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from interlock.notes import Signer
 from tests.faces.test_cli_ground import PROGRAM, ground, story
 
 __all__ = ["ground", "story"]
@@ -91,10 +92,26 @@ def test_an_export_that_was_touched_is_exit_code_1(story):
     assert "first bad entry 5: dropped" in story.cli("audit", "verify", "--file", path, code=1)
     path.write_bytes(b"".join(lines[:5]))
     assert "truncated" in story.cli("audit", "verify", "--file", path, code=1)
-    path.write_bytes(b"\x1b[2J\xff not an export")
-    assert "not an audit export" in story.cli("audit", "verify", "--file", path, code=1)
-    path.write_bytes(b"")
-    story.cli("audit", "verify", "--file", path, code=1)
+
+
+def test_a_file_that_is_no_export_is_exit_code_2(story):
+    path = story.folder / "tip.note"
+    for content in (b"\x1b[2J\xff not an export", b"", b"{}\n", story.config.read_bytes()):
+        path.write_bytes(content)
+        story.cli("audit", "verify", "--file", path, code=2)
+        assert "tip.note is no audit export; make one with" in story.err
+
+
+def test_a_checkpoint_that_anybody_may_have_signed_is_exit_code_1(story):
+    path, note = export(story), story.folder / "elsewhere" / "tip.note"
+    note.parent.mkdir()
+    told = story.program("audit", "checkpoint", "--tenant", "acme").stdout.decode()
+    note.write_text(Signer.new().sign(told.rpartition("\n\n")[0] + "\n"))
+    said = story.cli("audit", "verify", "--file", path, "--checkpoint", note, code=1)
+    assert "NOT proven" in said
+    assert "0 checkpoints agreed with" in said
+    story.cli("audit", "verify", "--file", path, "--checkpoint", note, "--trust-checkpoint")
+    story.cli("audit", "verify", "--file", path, "--trust-checkpoint", code=2)
 
 
 def test_files_that_cannot_be_read_are_exit_code_2(story):

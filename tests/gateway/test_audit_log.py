@@ -244,9 +244,37 @@ def test_an_export_can_be_verified_without_its_ledger(audit: AuditLog, sink: Pat
         verify_file(str(path), str(note), key.read_text().strip()),
     ):
         assert (checked.ok, checked.checkpoints, checked.remarks) == (True, 1, ())
-    unchecked = verify_file(path, note)
-    assert unchecked.ok
-    assert "could NOT be checked: no public key was given" in unchecked.text
+
+
+def test_a_checkpoint_whose_signature_was_not_verified_proves_nothing(audit: AuditLog, tmp_path: Path) -> None:
+    note, path = tmp_path / "note", exported(audit, tmp_path / "acme.jsonl")
+    true = audit.checkpoint("acme")
+    for signed in (true, Signer.new().sign(true.rpartition("\n\n")[0] + "\n")):
+        note.write_text(signed)
+        unproven = verify_file(path, note)
+        assert (unproven.ok, unproven.problem, unproven.checkpoints) == (False, None, 0)
+        assert "NOT proven" in unproven.text
+        assert "could NOT be checked" in unproven.text
+    note.write_text(true)
+    trusted = verify_file(path, note, trusted=True)  # whoever says so has kept it
+    assert (trusted.ok, trusted.checkpoints) == (True, 1)
+    assert "taken on trust" in trusted.text
+
+
+def test_a_ledger_whose_checkpoints_no_key_can_verify_is_not_proven(audit: AuditLog, sink: Path) -> None:
+    audit.checkpoint("acme")
+    assert audit.verify("acme").ok
+    for key in (sink.with_name("interlock.db.key"), sink.with_name("interlock.db.key.pub")):
+        key.unlink()
+    assert not audit.verify("acme").ok
+
+
+def test_a_cut_that_an_unverified_checkpoint_shows_is_named(audit: AuditLog, tmp_path: Path) -> None:
+    note, path = tmp_path / "note", tmp_path / "x"
+    note.write_text(audit.checkpoint("acme"))
+    lines = list(audit.export("acme"))
+    path.write_bytes(b"".join(lines[:8]))
+    assert found(verify_file(path, note))[1].startswith("truncated")
 
 
 def test_an_export_holds_the_bytes_that_were_hashed(audit: AuditLog, ledger: Ledger) -> None:

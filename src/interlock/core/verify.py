@@ -55,7 +55,8 @@ class Verification(Struct, frozen=True, gc=False, kw_only=True):
             said = f"NOT intact, first bad entry {self.problem.seq}: {self.problem.reason} ({self.entries} good before)"
         else:
             tip = f", head {self.head.seq} {self.head.hash[:16]}" if self.head.seq else ""
-            said = f"intact, {_count(self.entries, 'entry', 'entries')}{tip}"
+            said = "intact" if self.ok else "NOT proven, though the chain holds"
+            said += f", {_count(self.entries, 'entry', 'entries')}{tip}"
             said += f", {_count(self.checkpoints, 'checkpoint', 'checkpoints')} agreed with"
         return "; ".join((f"{self.tenant!r}: {said}", *self.remarks))
 
@@ -125,13 +126,13 @@ class Verifier:
         """True where one entry more would sharpen the problem."""
         return self._stray is not None
 
-    def result(self, remarks: tuple[str, ...] = ()) -> Verification:
-        """What was found."""
+    def result(self, remarks: tuple[str, ...] = (), *, proven: bool = True) -> Verification:
+        """What was found. `proven=False`: something that was to prove it could not be weighed."""
         if self._went_back:
             # several processes write one chain, each by its own clock: no proof of anything
             remarks = (*remarks, f"the clock stood back {_count(self._went_back, 'time', 'times')}")
         return Verification(
-            ok=self.problem is None,
+            ok=self.problem is None and proven,
             tenant=self.tenant,
             entries=self.entries,
             head=self.head,

@@ -67,18 +67,26 @@ def verify(
     public_key: Annotated[
         str | None, typer.Option("--public-key", metavar="FILE|KEY", help="With --file: who signed the notes.")
     ] = None,
+    trust_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--trust-checkpoint", help="Without a public key: the file of notes was kept where nobody else writes."
+        ),
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Weigh every entry, of one tenant or of all, and every checkpoint. Exit code 1 where something is wrong."""
     if file is None:
-        if checkpoint is not None or public_key is not None:
+        if checkpoint is not None or public_key is not None or trust_checkpoint:
             raise typer.BadParameter("--checkpoint and --public-key go with --file; a ledger is compared with its own")
         results = _verify_ledger(config, tenant)
     else:
         if tenant is not None:
             raise typer.BadParameter("--file and --tenant contradict each other: an export names its tenant itself")
-        results = [_verify_file(file, checkpoint, public_key)]
+        if trust_checkpoint and (checkpoint is None or public_key is not None):
+            raise typer.BadParameter("--trust-checkpoint goes with --checkpoint, where there is no --public-key")
+        results = [_verify_file(file, checkpoint, public_key, trusted=trust_checkpoint)]
     sound = all(result.ok for result in results)
     if in_json(as_json):
         document({"ok": sound, "tenants": [_plain(result) for result in results]})
@@ -88,11 +96,15 @@ def verify(
         raise typer.Exit(1)
 
 
-def _verify_file(file: Path, checkpoint: Path | None, public_key: str | None) -> Verification:
+def _verify_file(file: Path, checkpoint: Path | None, public_key: str | None, *, trusted: bool) -> Verification:
     from interlock.audit_log import verify_file
+    from interlock.errors import ConfigError
 
     key = None if public_key is None else public_key if public_key.count("+") >= 2 else Path(public_key)
-    return verify_file(file, checkpoint, key)
+    verification = verify_file(file, checkpoint, key, trusted=trusted)
+    if not verification.tenant:
+        raise ConfigError(f"{file} is no audit export; make one with: interlock audit export --tenant NAME > FILE")
+    return verification
 
 
 def _verify_ledger(config: Path | None, tenant: str | None) -> list[Verification]:
