@@ -10,6 +10,7 @@ An export is JSON lines. Its first line names the tenant, its last one the tip; 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from pathlib import Path
@@ -99,6 +100,14 @@ class AuditLog:
         if self._notary is None:
             raise ConfigError("this ledger has no checkpoint key; name one under `audit:` in the config")
         return self._notary.checkpoint(tenant)
+
+    def checkpoints(self, tenant: str, newest: int) -> list[str]:
+        """The text of the newest checkpoints of a tenant, the newest first. Reads the whole sink, and keeps few."""
+        kept: deque[str] = deque(maxlen=newest)
+        for one in self._notary.sink.read() if self._notary is not None else ():
+            if isinstance(one, Note) and _tenant_of(one) == tenant:
+                kept.append(one.text)
+        return list(reversed(kept))
 
     def export(self, tenant: str) -> Iterator[bytes]:
         """The lines of an export, each with its line break. Streams."""
@@ -243,6 +252,13 @@ class _Seen:
         if self._torn:
             found.append(f"{self._torn} incomplete checkpoint(s), cut off by a crash, passed over")
         return tuple(found)
+
+
+def _tenant_of(note: Note) -> str:
+    try:
+        return parse_checkpoint(note.text).tenant
+    except NoteError:
+        return ""
 
 
 def _signed(keys: Iterable[PublicKey], note: Note) -> bool | None:

@@ -190,6 +190,13 @@ class Signer:
         raw = self.public.key_id + self._key.sign(text.encode())
         return f"{text}\n{_DASH}{self.public.name} {base64.b64encode(raw).decode()}\n"
 
+    def derived(self, purpose: str) -> bytes:
+        """A secret for another purpose: from it nobody learns the key, nor the secret of any other purpose."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        return HKDF(SHA256(), 32, salt=None, info=purpose.encode()).derive(self._seed)
+
     @property
     def line(self) -> str:
         """The private key, in the spelling of signed-note tools."""

@@ -54,23 +54,23 @@ class Listed(Struct, frozen=True, kw_only=True):
 def list_tools(connect: Connect = False, config: Config = None, as_json: Json = False) -> None:
     """List the tools that the config names and the upstreams have shown."""
     with _opened(config, connect) as gateway:
-        found = _listed(gateway)
+        found = listed(gateway)
     if in_json(as_json):
         document({"tools": [_plain(each) for each in found.values()]})
         return
     if not found:
         say("no tools are named in the config, and no upstream has shown any", "dim")
         return
-    listed = table("tool", "upstream", "effect", "risk", "gets", "pinned", "")
+    rows = table("tool", "upstream", "effect", "risk", "gets", "pinned", "")
     for name, each in found.items():
         gets = each.lines[0].verdict
         pinned = each.pin.digest.removeprefix("sha256:")[:12] if each.pin else ""
         changed = text("changed" if each.changed else "", "bold yellow")
-        listed.add_row(
+        rows.add_row(
             text(name), text(each.upstream), text(each.tool.effect), text(each.tool.risk), text(gets, _COLOURS[gets]),
             text(pinned, "dim"), changed,
         )
-    show(listed)
+    show(rows)
     if changed_ones := [name for name, each in found.items() if each.changed]:
         say(f"changed, and denied until accepted: see interlock tools show {changed_ones[0]}", "yellow")
 
@@ -81,7 +81,7 @@ def show_tool(name: AName, connect: Connect = False, config: Config = None, as_j
     from interlock import pins
 
     with _opened(config, connect) as gateway:
-        found = _listed(gateway)
+        found = listed(gateway)
         if name not in found:
             raise unknown("tool", name, found, "interlock tools list; tools of a program are known to it alone")
         each = found[name]
@@ -114,7 +114,8 @@ def _opened(config: Path | None, connect: bool) -> AbstractContextManager[Gatewa
     return act(config, upstreams=True, new=True) if connect else look(config)
 
 
-def _listed(gateway: Gateway) -> dict[str, Listed]:
+def listed(gateway: Gateway) -> dict[str, Listed]:
+    """All tools that are registered, pinned, or named in the config, by name."""
     from interlock.check import check, named_tools
     from interlock.core.call import Tool
 
