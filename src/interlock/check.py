@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from interlock.config import Config
 from interlock.core.call import Tool, ToolCall
 from interlock.core.policy import Policy, Rule
 from interlock.core.verdict import Verdict
+from interlock.errors import ToolError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -59,11 +61,12 @@ class Report(Struct, frozen=True):
 
 def check(config: Config, tools: Mapping[str, Tool] | None = None) -> Report:
     """What each tool gets. `tools` are those that are registered, as `config.declared` gives them; without them, as on
-    the command line, the tools are those that the config names.
+    the command line, the tools are those that the config names, and those of OpenAPI documents that are files.
     """
-    known = dict(tools) if tools else named_tools(config)
+    described, troubles = ({}, []) if tools else described_tools(config)
+    known = dict(tools) if tools else {**named_tools(config), **described}
     lines = tuple(line for name in sorted(known) for line in _lines(config, known[name]))
-    warnings = tuple(warnings_for(config, known, registered=bool(tools)))
+    warnings = (*warnings_for(config, known, registered=bool(tools)), *troubles)
     return Report(config.name, config.policy.version, len(config.policy.rules), lines, warnings)
 
 
@@ -80,6 +83,27 @@ def named_tools(config: Config) -> dict[str, Tool]:
     names = [*config.tools, *(name for rule in config.policy.rules for name in rule.tools)]
     plain = sorted({name for name in names if not any(mark in name for mark in "*?[")})
     return {name: config.declared(Tool(name=name), said=()) for name in plain}
+
+
+def described_tools(config: Config) -> tuple[dict[str, Tool], list[str]]:
+    """The tools that OpenAPI documents describe, as far as these are files, and what is wrong with the documents."""
+    found: dict[str, Tool] = {}
+    troubles: list[str] = []
+    for name, settings in config.upstreams.items():
+        if settings.openapi is None:
+            continue
+        from interlock.tools.openapi.offer import in_file
+
+        where = f"{config.source.at(('upstreams', name))}: upstream {name}"
+        try:
+            offer = in_file(settings, partial(config.declared, said=()))
+        except ToolError as error:
+            troubles.append(f"{where}: {error}")
+            continue
+        if offer is not None:
+            found |= {tool.name: tool for _, tool in offer.tools}
+            troubles += [f"{where}: its operation {each!r} is left out: {why}" for each, why in offer.refused.items()]
+    return found, troubles
 
 
 def _lines(config: Config, tool: Tool) -> Iterator[Line]:

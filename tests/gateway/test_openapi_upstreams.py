@@ -9,10 +9,8 @@ import logging
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,201 +18,35 @@ from urllib.parse import unquote
 import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import interlock
+from interlock.check import check
+from interlock.config import load
 from interlock.core.call import Effect
 from interlock.core.outcome import Denied, Done, Failed, Unknown
 from interlock.core.switch import Mode, Scope, Switch
 from interlock.errors import ConfigError, NotDone, ToolError
 from interlock.gateway import Gateway
-from interlock.ports import CallInfo, Invocation
-from interlock.stores.memory import MemoryStore, MemorySwitchBoard
+from interlock.ports import Invocation
 from interlock.tools.openapi import upstream
 from interlock.tools.openapi.addresses import PrivateAddress, opened, problem_of_address
-from interlock.tools.openapi.document import understood
-from interlock.tools.openapi.request import key_of, problem_of_places, request_of
-from interlock.tools.openapi.source import parse
-from interlock.tools.schema import ArgumentSchema
-
-CANARY = "canary-7f3a9c-shop"
-LIMIT = 60.0  #: seconds until a test gives up; nothing here depends on how fast things are
-HOME = {"agent": "bot", "tenant": "acme", "env": "prod"}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def operation(name: str, **more: Any) -> dict[str, Any]:
-    return {"operationId": name, "responses": {"200": {"description": "ok"}}, **more}
-
-
-def parameter(name: str, where: str, kind: str = "string", **more: Any) -> dict[str, Any]:
-    return {"name": name, "in": where, "required": where == "path", "schema": {"type": kind}, **more}
-
-
-def body(schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
-    return {"required": required, "content": {"application/json": {"schema": schema}}}
-
-
-ORDER = {
-    "type": "object",
-    "required": ["sku"],
-    "properties": {"sku": {"type": "string"}, "count": {"type": "integer", "minimum": 1}},
-}
-
-
-def shop(**more: Any) -> dict[str, Any]:
-    """A small API: the document of most tests."""
-    one = [parameter("id", "path")]
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Shop", "version": "1"},
-        "servers": [{"url": "https://shop.example/v1"}],
-        "paths": {
-            "/status": {"get": operation("status", summary="How it stands")},
-            "/orders": {
-                "get": operation("list", parameters=[parameter("q", "query"), parameter("X-Trace", "header")]),
-                "post": operation("order", requestBody=body({"$ref": "#/components/schemas/Order"})),
-            },
-            "/orders/{id}": {
-                "parameters": one,
-                "get": operation("read"),
-                "put": operation("replace", requestBody=body(ORDER)),
-                "delete": operation("cancel"),
-                "head": operation("peek"),
-            },
-        },
-        "components": {
-            "schemas": {"Order": ORDER},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{"key": []}],
-        **more,
-    }
-
-
-@dataclass
-class Seen:
-    """A request as the server had it on the wire."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Server:
-    """An HTTP server on a thread of its own, that answers as it is told."""
-
-    def __init__(self) -> None:
-        self.seen: list[Seen] = []
-        self.answer: Handler = self.ok
-        self.connections: set[Any] = set()
-        self._loop = asyncio.new_event_loop()
-        self._stopped = threading.Event()
-        self.release = asyncio.Event()
-        started = threading.Event()
-
-        async def serve() -> None:
-            runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.1)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            self.port = runner.addresses[0][1]
-            self._end = asyncio.Event()
-            started.set()
-            await self._end.wait()
-            self.release.set()
-            await runner.cleanup()
-
-        def run() -> None:
-            asyncio.set_event_loop(self._loop)
-            self._loop.run_until_complete(serve())
-            self._loop.close()
-
-        self._thread = threading.Thread(target=run, daemon=True)
-        self._thread.start()
-        assert started.wait(LIMIT)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def _app(self) -> web.Application:
-        app = web.Application(client_max_size=2**24)
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            headers = {key.lower(): value for key, value in request.headers.items()}
-            self.connections.add(request.transport)
-            self.seen.append(Seen(request.method, request.raw_path, headers, await request.read()))
-            return await self.answer(request)
-
-        app.router.add_route("*", "/{tail:.*}", handle)
-        return app
-
-    async def ok(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"method": request.method, "path": request.raw_path})
-
-    async def lose(self, request: web.Request) -> web.StreamResponse:
-        """The effect happens, and the connection ends without an answer."""
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
-    async def hang(self, request: web.Request) -> web.StreamResponse:
-        await self.release.wait()
-        return web.Response()
-
-    async def drip(self, request: web.Request) -> web.StreamResponse:
-        """Headers at once, and a body that does not end."""
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-        await response.write(b'{"a":')
-        await self.release.wait()
-        return response
-
-    def say(self, status: int, text: str = "", **headers: str) -> None:
-        async def answer(_: web.Request) -> web.StreamResponse:
-            return web.Response(status=status, text=text, headers={k.replace("_", "-"): v for k, v in headers.items()})
-
-        self.answer = answer
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(LIMIT)
-
-
-class House:
-    """Gateways over one ledger, with the API of one server."""
-
-    def __init__(self, folder: Path, server: Server) -> None:
-        self.folder, self.server = folder, server
-        self.parts: tuple[Any, Any] = MemoryStore(), MemorySwitchBoard()
-        self._opened: list[Gateway] = []
-
-    def open(self, document: Any = None, *, tools: Any = None, credential: bool = False, **more: Any) -> Gateway:
-        path = self.folder / "shop.openapi.json"
-        path.write_text(document if isinstance(document, str) else json.dumps(document or shop()))
-        entry = {"openapi": str(path), "base_url": self.server.url, "allow_private": True, **more}
-        entry = {key: value for key, value in entry.items() if value is not None}
-        config: dict[str, Any] = {
-            "ledger": "memory:",
-            "budgets": {"max_tool_calls": 1000, "max_denials": 1000, "max_repeats": 1000},
-            "policy": {"allow": ["*"]},
-            "upstreams": {"shop": entry},
-            "tools": tools or {},
-        }
-        if credential:
-            config["credentials"] = {"shop": "env:SHOP_KEY"}
-            entry["credential"] = "shop"
-        store, board = self.parts
-        gateway = interlock.open({k: v for k, v in config.items() if v}, store=store, board=board)
-        self._opened.append(gateway)
-        return gateway
-
-    def close(self) -> None:
-        for gateway in self._opened:
-            gateway.close()
+from interlock.tools.openapi.request import key_of
+from tests.gateway.openapi_shop import (
+    CANARY,
+    ECHO,
+    HOME,
+    HOSTILE,
+    LIMIT,
+    ORDER,
+    SCHEMES,
+    Handler,
+    House,
+    Server,
+    info,
+    operation,
+    parameter,
+    shop,
+)
 
 
 @pytest.fixture(scope="module")
@@ -247,33 +79,6 @@ def value(gateway: Gateway, tool: str, **args: Any) -> Any:
     outcome = call(gateway, tool, **args)
     assert isinstance(outcome, Done), outcome
     return outcome.value
-
-
-def info(run: str = "r1", key: str = "k1", attempt: int = 1) -> CallInfo:
-    return CallInfo(
-        tenant="acme", agent="bot", env="prod", run_id=run, step_id="", call_id=key, key=key, deadline=2**60,
-        attempt=attempt, report_cost=lambda _: None,
-    )
-
-
-def only(document: dict[str, Any], **more: Any) -> Any:
-    """The one operation of a document."""
-    found = understood(document, base_url="https://shop.example/v1", **more)
-    assert not found.refused, found.refused
-    (one,) = found.operations
-    return one
-
-
-def refusal(document: dict[str, Any], **more: Any) -> str:
-    """Why the one operation of a document is left out."""
-    found = understood(document, base_url="https://shop.example/v1", **more)
-    assert not found.operations
-    (why,) = found.refused.values()
-    return why
-
-
-def having(path: str, method: str = "get", **more: Any) -> dict[str, Any]:
-    return {"openapi": "3.0.3", "paths": {path: {method: operation("op", **more)}}}
 
 
 # --- operations become tools -----------------------------------------------------------------------------------------
@@ -370,16 +175,6 @@ def test_yaml_documents_are_read_with_their_numeric_keys(house: House) -> None:
 
 
 # --- the credential --------------------------------------------------------------------------------------------------
-
-SCHEMES: dict[str, dict[str, str]] = {
-    "bearer": {"type": "http", "scheme": "bearer"},
-    "oauth2": {"type": "oauth2"},
-    "basic": {"type": "http", "scheme": "basic"},
-    "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-    "query": {"type": "apiKey", "in": "query", "name": "api_key"},
-}
-
-
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_lent_credential_goes_where_its_scheme_says(
     house: House, server: Server, scheme: str, monkeypatch: pytest.MonkeyPatch
@@ -670,96 +465,7 @@ def test_addresses_outside_are_not_refused(address: str) -> None:
     assert problem_of_address(address) is None
 
 
-# --- the base --------------------------------------------------------------------------------------------------------
-
-
-def test_the_configs_base_goes_before_the_documents_servers() -> None:
-    assert understood(shop(), base_url="http://own.example/x/").server == "http://own.example/x"
-    assert understood(shop()).server == "https://shop.example/v1"
-
-
-@pytest.mark.parametrize(
-    ("servers", "why"),
-    [
-        ([], "names no server"),
-        ([{"url": "/v1"}], "no whole URL"),
-        ([{"url": "http://shop.example"}], "not reached by https"),
-        ([{"url": "https://user:pw@shop.example"}], "no whole URL"),
-        ([{"url": "https://shop.example/../x"}], "no whole URL"),
-        ([{"url": "https://shop.example/?a=b"}], "no whole URL"),
-        ([{"url": "https://{region}.example"}], "no whole URL"),
-        ([{"url": "file:///etc/passwd"}], "no whole URL"),
-    ],
-)
-def test_a_server_that_cannot_be_trusted_wants_the_configs_word(servers: Any, why: str) -> None:
-    with pytest.raises(ToolError, match=why):
-        understood(shop(servers=servers))
-
-
-def test_a_document_from_the_network_can_name_its_own_host_alone() -> None:
-    home = "https://api.example/openapi.json"
-    assert understood(shop(servers=[{"url": "/v2"}]), home=home).server == "https://api.example/v2"
-    with pytest.raises(ToolError, match="names a server elsewhere"):
-        understood(shop(servers=[{"url": "https://evil.example"}]), home=home)
-
-
-def test_an_operation_with_servers_of_its_own_is_left_out_unless_the_config_names_the_base() -> None:
-    document = shop()
-    document["paths"]["/status"]["get"]["servers"] = [{"url": "https://evil.example"}]
-    assert "servers of its own" in understood(document).refused["status"]
-    assert understood(document, base_url="https://shop.example").refused == {}
-
-
 # --- what arguments may do -------------------------------------------------------------------------------------------
-
-ECHO = {
-    "openapi": "3.1.0",
-    "paths": {
-        "/a/{one}/b{two}.json/c": {
-            "post": operation(
-                "op",
-                parameters=[
-                    parameter("one", "path"), parameter("two", "path"), parameter("q", "query"),
-                    parameter("X-Note", "header"),
-                    parameter("tags", "query", schema={"type": "array", "items": {"type": "string"}}),
-                ],
-                requestBody=body({"type": "object", "properties": {"text": {"type": "string"}}}),
-            )
-        }
-    },
-}
-HOSTILE = st.one_of(
-    st.text(max_size=30),
-    st.text(alphabet="./\\%2fFeE:;?#@&= \r\n\t\x00é", max_size=12),
-    st.sampled_from([".", "..", "../..", "%2e%2e", "..%2f", "//evil.example", "a\r\nHost: evil", "http://evil.example"]),
-)
-
-
-@given(one=HOSTILE, two=HOSTILE, q=HOSTILE, note=HOSTILE, tags=st.lists(HOSTILE, max_size=3), text=HOSTILE)
-@settings(max_examples=400, deadline=None)
-def test_whatever_is_said_the_request_goes_to_the_declared_host_and_path(
-    one: str, two: str, q: str, note: str, tags: list[str], text: str
-) -> None:
-    args = {"one": one, "two": two, "q": q, "X-Note": note, "tags": tags, "text": text}
-    operation_ = only(ECHO)
-    if problem_of_places(operation_, args) is not None:
-        with pytest.raises(NotDone):
-            request_of("https://shop.example/v1", operation_, args, info(), None)
-        return
-    request = request_of("https://shop.example/v1", operation_, args, info(), None)
-    assert request.url.isascii()
-    assert request.url.isprintable()
-    rest = request.url.removeprefix("https://shop.example/v1/")
-    path, _, query = rest.partition("?")
-    a, first, second, c = path.split("/")
-    assert (a, c, unquote(first), unquote(second)) == ("a", "c", one, f"b{two}.json")
-    assert unquote(first) not in ("", ".", "..")
-    assert "/" not in unquote(first) + unquote(second)
-    pairs = [tuple(map(unquote, each.split("="))) for each in query.split("&")]
-    assert pairs == [("q", q), *(("tags", tag) for tag in tags)]
-    assert all(value.isascii() and value.isprintable() for value in request.headers.values())
-    assert json.loads(request.body or b"") == {"text": text}
-
 
 @given(one=HOSTILE, q=HOSTILE, note=HOSTILE)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -790,113 +496,6 @@ def test_an_argument_that_would_change_the_path_or_a_header_is_refused_in_words(
     assert server.seen == []
 
 
-def test_styles_of_parameters() -> None:
-    array = {"type": "array", "items": {"type": "string"}}
-    document = having(
-        "/x/{ids}",
-        parameters=[
-            parameter("ids", "path", schema=array),
-            parameter("csv", "query", schema=array, explode=False),
-            parameter("pipes", "query", schema=array, style="pipeDelimited", explode=False),
-            parameter("deep", "query", schema={"type": "object"}, style="deepObject"),
-            {"name": "filter", "in": "query", "content": {"application/json": {"schema": {"type": "object"}}}},
-            parameter("n", "query", "number"), parameter("flag", "query", "boolean"),
-            parameter("loose", "query", schema={"type": "object"}),  # its fields could pass for other parameters
-        ],
-    )
-    found = only(document)
-    assert "loose" not in found.takes.schema["properties"]
-    args = {
-        "ids": ["a", "b,c"], "csv": ["1", "2"], "pipes": ["x", "y"], "deep": {"a": "1", "b&c": "="},
-        "filter": {"k": [1]}, "n": 2.0, "flag": True,
-    }
-    assert request_of("", found, args, info(), None).url == (
-        "/x/a%2Cb%2Cc?csv=1%2C2&pipes=x%7Cy&deep%5Ba%5D=1&deep%5Bb%26c%5D=%3D&filter=%7B%22k%22%3A%5B1%5D%7D&n=2&flag=true"
-    )
-
-
-# --- schemas ---------------------------------------------------------------------------------------------------------
-
-
-def test_names_that_two_places_share_are_told_apart() -> None:
-    document = having(
-        "/x/{id}", "post", parameters=[parameter("id", "path"), parameter("id", "query")],
-        requestBody=body({"type": "object", "properties": {"path_id": {"type": "string"}}}),
-    )
-    assert sorted(only(document).takes.schema["properties"]) == ["body", "path_id", "query_id"]
-
-
-def test_objects_are_closed_wherever_they_stand_also_when_they_are_put_together() -> None:
-    document = having("/x", "post", requestBody=body({"$ref": "#/components/schemas/Pet"}))
-    document["components"] = {
-        "schemas": {
-            "Named": {"type": "object", "properties": {"name": {"type": "string"}}},
-            "Pet": {
-                "allOf": [
-                    {"$ref": "#/components/schemas/Named"},
-                    {"type": "object", "properties": {"friend": {"$ref": "#/components/schemas/Pet"},
-                                                      "free": {"type": "object"}}},
-                ]
-            },
-        }
-    }
-    schema = ArgumentSchema(only(document).takes.schema, tool="t")
-    assert schema.problem({"body": {"name": "a", "friend": {"name": "b", "free": {"any": 1}}}}) is None
-    assert schema.problem({"body": {"name": "a", "odd": 1}})
-    assert schema.problem({"body": {"name": "a", "friend": {"odd": 1}}})
-
-
-def test_openapi_3_0_is_read_as_it_means() -> None:
-    fields = {
-        "a": {"type": "string", "nullable": True, "enum": ["x"]},
-        "b": {"type": "number", "minimum": 0, "exclusiveMinimum": True},
-        "id": {"type": "string", "readOnly": True},
-    }
-    document = having("/x", "post", requestBody=body({"type": "object", "required": ["id", "b"], "properties": fields}))
-    found = only(document).takes.schema
-    assert (sorted(found["properties"]), found["required"]) == (["a", "b"], ["b"])
-    schema = ArgumentSchema(found, tool="t")
-    assert schema.problem({"a": None, "b": 0.5}) is None
-    assert schema.problem({"b": 0})
-
-
-@pytest.mark.parametrize(
-    ("document", "why"),
-    [
-        (having("/x", "post", requestBody=body({"$ref": "https://evil.example/s.json"})), "inside the document"),
-        (having("/x", "post", requestBody=body({"$ref": "other.yaml#/X"})), "inside the document"),
-        (having("/x", "post", requestBody=body({"$ref": "#/nowhere"})), "not in the document"),
-        (having("/x", "post", requestBody={"$ref": "#/paths/~1x/post/requestBody"}), "circle"),
-        (having("/x", "post", requestBody={"required": True, "content": {"text/csv": {}}}), "cannot be JSON"),
-        (having("/x", parameters=[{"$ref": "#/paths/~1x/get/parameters/0"}]), "circle"),
-        (having("/x/{id}"), "parameters of its path"),
-        (having("/x", parameters=[parameter("id", "path")]), "parameters of its path"),
-        (having("/x/{id}/{id}", parameters=[parameter("id", "path")]), "parameters of its path"),
-        (having("/../admin"), "'.' or '..'"),
-        (having("/a//b"), "empty segment"),
-        (having("x"), "does not begin"),
-        (having("/x?admin=1"), "cannot stand in one"),
-        (having("/x#y"), "cannot stand in one"),
-        (having("/%2e%2e/x"), "cannot stand in one"),
-        (having("/x\r\nHost: evil"), "cannot stand in one"),
-        (having("/x", parameters=[parameter("Host", "header", required=True)]), "not an argument's to say"),
-        (having("/x", parameters=[parameter("s", "cookie", required=True)]), "not an argument's to say"),
-        (having("/x", parameters=[parameter("a\r\nb", "header")]), "a name that is none"),
-        (having("/x", parameters=[parameter("a", "elsewhere")]), "stands in"),
-        (having("/x", parameters=[{"in": "query"}]), "no name"),
-        (having("/x", parameters=["text"]), "no name"),
-        (having("/x", parameters=[parameter("o", "query", "object", required=True)]), "spelled in a way"),
-        (having("/x", "trace"), "not offered"),
-        ({"openapi": "3.0.0", "paths": {"/x": {"get": {}}}}, "no operationId"),
-        ({"openapi": "3.0.0", "paths": {"/x": {"get": {"operationId": "a b"}}}}, "letters, digits"),
-        ({"openapi": "3.0.0", "paths": {"/x": {"get": "text"}}}, "no mapping"),
-        ({"openapi": "3.0.0", "paths": {"/x": {"$ref": "#/paths/~1x"}}}, "circle"),
-    ],
-)
-def test_an_operation_that_cannot_be_taken_is_left_out_with_the_reason(document: dict[str, Any], why: str) -> None:
-    assert why in refusal(document)
-
-
 def test_two_operations_of_one_name_are_both_left_out_and_harm_no_other(house: House, caplog: Any) -> None:
     document = shop()
     document["paths"]["/b"] = {"get": operation("status"), "post": operation("fine")}
@@ -904,52 +503,6 @@ def test_two_operations_of_one_name_are_both_left_out_and_harm_no_other(house: H
     assert "shop.status" not in gateway.tools
     assert "shop.fine" in gateway.tools
     assert "another operation" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "not an OpenAPI document"),
-        ("[]", "not an OpenAPI document"),
-        ("{", "not valid JSON"),
-        ('{"a": 1, "a": 2}', "stands twice"),
-        ('{"a": NaN}', "not JSON"),
-        ('{"a":' * 100_000, "deeper|not valid"),
-        ("a: &x 1\nb: *x", "aliases"),
-        ("a: !!python/object:os.system 1", "tags"),
-        ("a: 1\na: 2", "stands twice"),
-        ("a: {b: [", "not valid YAML"),
-        ("[" * 5_000, "deeper"),
-        ("--- a\n--- b", "second document"),
-        ("? [a]\n: 1", "key must be text"),
-        ('{"a": "\\ud800"}', "surrogate"),
-        ("x" * 9_000_000, "larger than"),
-    ],
-    ids=lambda text: text[:20],
-)
-def test_a_document_that_is_no_harmless_json_or_yaml_is_refused(text: str, why: str) -> None:
-    with pytest.raises(ToolError, match=why):
-        parse(text.encode(), "doc")
-
-
-def test_a_document_of_another_kind_is_refused() -> None:
-    with pytest.raises(ToolError, match=r"no OpenAPI 3\.0 or 3\.1"):
-        understood({"swagger": "2.0"}, base_url="https://x.example")
-    many = {f"/p{index}": {"get": operation(f"o{index}")} for index in range(2_001)}
-    with pytest.raises(ToolError, match="more than 2000 operations"):
-        understood({"openapi": "3.0.0", "paths": many}, base_url="https://x.example")
-
-
-def test_a_schema_that_multiplies_by_its_references_costs_little() -> None:
-    schemas: dict[str, Any] = {
-        f"s{index}": {"allOf": [{"$ref": f"#/components/schemas/s{index + 1}"}] * 2} for index in range(60)
-    }
-    schemas["s60"] = {"type": "object", "properties": {"x": {"$ref": "#/components/schemas/s0"}}}
-    document = having("/x", "post", requestBody=body({"$ref": "#/components/schemas/s0"}))
-    document["components"] = {"schemas": schemas}
-    began = time.process_time()
-    assert understood(document, base_url="https://x.example").operations
-    assert time.process_time() - began < 5
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
@@ -971,37 +524,6 @@ def test_a_changed_operation_is_denied_until_a_person_accepts_it(house: House, s
     assert len(server.seen) == 1
     gateway.control.accept("shop.read", by="maria")
     assert isinstance(call(gateway, "read", id="1"), Done)
-
-
-@pytest.mark.parametrize("change", ["path", "method", "place", "schema", "credential"])
-def test_whatever_decides_what_is_sent_is_in_the_pinned_definition(change: str) -> None:
-    def digest(document: dict[str, Any]) -> str:
-        return only(document, credential=True).digest
-
-    def plain() -> dict[str, Any]:
-        document = having("/x", "post", parameters=[parameter("q", "query")])
-        document["components"] = {"securitySchemes": {"k": dict(SCHEMES["header"])}}
-        return document
-
-    other = plain()
-    if change == "path":
-        other["paths"] = {"/y": other["paths"]["/x"]}
-    elif change == "method":
-        other["paths"] = {"/x": {"put": other["paths"]["/x"]["post"]}}
-    elif change == "place":
-        other["paths"]["/x"]["post"]["parameters"][0]["in"] = "header"
-    elif change == "schema":
-        other["paths"]["/x"]["post"]["parameters"][0]["schema"] = {"type": "integer"}
-    else:
-        other["components"]["securitySchemes"]["k"]["name"] = "X-Other"
-    assert digest(plain()) == digest(plain()) != digest(other)
-
-
-def test_the_documents_own_server_is_pinned_and_the_configs_is_not() -> None:
-    first, second = shop(), shop(servers=[{"url": "https://evil.example"}])
-    assert understood(first).operations[0].digest != understood(second).operations[0].digest
-    same = {"base_url": "https://own.example"}
-    assert understood(first, **same).operations[0].digest == understood(second, **same).operations[0].digest
 
 
 def test_a_document_behind_a_url_is_fetched_without_the_credential(house: House, server: Server) -> None:
@@ -1052,6 +574,22 @@ def test_a_document_is_not_fetched_from_the_house_unless_the_config_allows_it(ho
 def test_a_config_that_makes_no_sense_is_refused(entry: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         interlock.open({"upstreams": {"shop": entry}})
+
+
+def test_check_shows_the_tools_of_a_document_and_what_is_wrong_with_it(tmp_path: Path) -> None:
+    document = shop()
+    document["paths"]["/x"] = {"get": {}}
+    (tmp_path / "shop.json").write_text(json.dumps(document))
+    (tmp_path / "interlock.yaml").write_text(
+        "policy: {allow: [shop.read]}\nupstreams:\n  shop: {openapi: shop.json}\n  gone: {openapi: gone.json}\n"
+    )
+    report = check(load(tmp_path / "interlock.yaml"))
+    gets = {line.tool: (line.effect, line.verdict) for line in report.lines}
+    assert gets["shop.read"] == ("egress", "allowed")
+    assert gets["shop.cancel"] == ("irreversible", "denied")
+    warned = "\n".join(report.warnings)
+    assert "interlock.yaml:3: upstream shop: its operation 'GET /x' is left out" in warned
+    assert "interlock.yaml:4: upstream gone: " in warned
 
 
 def test_importing_interlock_imports_no_http_client() -> None:

@@ -8,6 +8,7 @@ operation and by no other; NotDone is raised only where nothing was sent, or whe
     document.py   the value → operations, and why others were left out
     schemas.py    schemas of OpenAPI → JSON Schema 2020-12, closed
     arguments.py  parameters and body → the arguments of one tool
+    offer.py      operations → tools, as their owner declares them
     request.py    arguments → one HTTP request
     addresses.py  which addresses may be connected to
     wire.py       the client

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from interlock.core.call import MICROS, Tool
 from interlock.core.decide import killed_by
@@ -22,7 +22,8 @@ from interlock.errors import NotDone, ToolError
 from interlock.loops import LoopThread
 from interlock.ports import Clock, Invocation, SwitchBoard
 from interlock.tools.openapi import source
-from interlock.tools.openapi.document import Document, Operation, effect_of, understood
+from interlock.tools.openapi.document import Operation
+from interlock.tools.openapi.offer import OpenApiSettings, is_url, offered
 from interlock.tools.openapi.reply import ApiError, ReplyLost, answer
 from interlock.tools.openapi.request import Request, problem_of_places, request_of
 from interlock.tools.openapi.wire import Wire
@@ -33,25 +34,6 @@ log = logging.getLogger("interlock.upstream")
 
 FETCH_SECONDS = 20.0
 RETRY_SECONDS = (1.0, 60.0)  #: between attempts to fetch a document: first, and at most
-
-
-class OpenApiSettings(Protocol):
-    """One line of `upstreams:` with `openapi:`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def openapi(self) -> str | None: ...  # a URL, or a whole path
-    @property
-    def base_url(self) -> str | None: ...
-    @property
-    def allow_private(self) -> bool: ...
-    @property
-    def credential(self) -> str | None: ...
-    @property
-    def timeout(self) -> int: ...  # microseconds: of one call, where its tool declares none
-    @property
-    def response_bytes(self) -> int: ...
 
 
 class OpenApiTool:
@@ -127,7 +109,7 @@ class OpenApiUpstream:
         try:
             return await self._tools()
         except ToolError:
-            if _is_url(self.settings.openapi) and not self._closed:
+            if is_url(self.settings.openapi) and not self._closed:
                 self._retrying = asyncio.get_running_loop().create_task(self._retry())
             raise
 
@@ -155,44 +137,25 @@ class OpenApiUpstream:
     async def _tools(self) -> list[OpenApiTool]:
         settings = self.settings
         where = settings.openapi or ""
-        home = where if _is_url(where) else None
+        home = where if is_url(where) else None
         raw = await self._fetched(where) if home else None
-        document, tools = await asyncio.to_thread(self._read, where, raw, home)
-        self.refused = document.refused
-        for name, why in document.refused.items():
+        tools, self.refused = await asyncio.to_thread(self._read, where, raw, home)
+        for name, why in self.refused.items():
             log.warning("upstream %s: its operation %r cannot be a tool: %s", settings.name, name, why)
         if self._on_definitions is not None:
             await asyncio.to_thread(self._on_definitions, tools)
         return tools
 
-    def _read(self, where: str, raw: bytes | None, home: str | None) -> tuple[Document, list[OpenApiTool]]:
-        settings = self.settings
+    def _read(self, where: str, raw: bytes | None, home: str | None) -> tuple[list[OpenApiTool], dict[str, str]]:
         root = source.read(Path(where)) if raw is None else source.parse(raw, where)
-        try:
-            document = understood(
-                root, base_url=settings.base_url, home=home, credential=settings.credential is not None
-            )
-        except ToolError as error:
-            raise ToolError(f"{where}: {error}") from None
-        tools, refused = list[OpenApiTool](), dict(document.refused)
-        for operation in document.operations:
+        offer = offered(self.settings, root, home=home, declare=self._declare)
+        tools, refused = list[OpenApiTool](), dict(offer.refused)
+        for operation, tool in offer.tools:
             try:
-                tools.append(OpenApiTool(self, self._tool(operation), operation, document.server))
+                tools.append(OpenApiTool(self, tool, operation, offer.server))
             except ToolError as error:
                 refused[operation.name] = scrub(str(error))
-        return Document(document.server, document.operations, refused), tools
-
-    def _tool(self, operation: Operation) -> Tool:
-        settings = self.settings
-        tool = Tool(
-            name=f"{settings.name}.{operation.name}",
-            effect=effect_of(operation, ours=settings.allow_private),
-            schema=operation.takes.schema,
-            description=operation.description,
-            timeout=settings.timeout,
-            credential=(settings.credential or "") if operation.lending else "",
-        )
-        return self._declare(tool)
+        return tools, refused
 
     async def _fetched(self, url: str) -> bytes:
         wire = Wire(self.settings.name, allow_private=self.settings.allow_private, most=source.MAX_BYTES)
@@ -232,7 +195,3 @@ class OpenApiUpstream:
         follow = tool.operation.method in ("GET", "HEAD") and not effect.writes
         reply = await self._wire.send(request, seconds, look=look, follow=follow, secret=secret)
         return answer(name, tool.operation.method, effect, info.attempt, reply, secret)
-
-
-def _is_url(where: str | None) -> bool:
-    return where is not None and where.startswith(("http://", "https://"))
