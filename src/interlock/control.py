@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST = 2**53  #: of one unit, in one top-up
+LOOKED_AT = 1_000  #: runs, for somebody whose name looks like a pattern
 
 
 class Control:
@@ -162,7 +163,8 @@ class Control:
 
         Returns when no process that reads this ledger can begin another effect in the scope; calls in flight have been
         told to end. `mode="writes"` lets plain reads go on. Killing what is killed already renews the reason; of the
-        two modes the stricter stays.
+        two modes the stricter stays. `tool` may be a glob. Raises Refused where another name looks like one: whoever
+        throws a switch believes that it holds.
         """
         if not by or not reason:
             raise Refused("say who kills, and why: by=, reason=")
@@ -174,6 +176,7 @@ class Control:
         if mode not in tuple(Mode):
             raise Refused(f"mode is {' or '.join(Mode)}, not {mode!r}")
         reason = self._words(by, reason, "reason")
+        self._refuse_pattern(tenant, agent, run)
         scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
         known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
         now = self._gateway.clock.now()
@@ -192,6 +195,7 @@ class Control:
         scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
         known = [each for each in self._gateway.board.active() if each.scope == scope]
         if not known:
+            self._refuse_pattern(tenant, agent, run)
             others = "; ".join(str(each.scope) for each in self._gateway.board.active()) or "nothing"
             raise Refused(f"no kill switch holds for {scope}; what is killed: {others}")
         if not by:
@@ -207,6 +211,21 @@ class Control:
     def switches(self, *, active: bool = True) -> tuple[Switch, ...]:
         """The switches in force, or with `active=False` all that ever were."""
         return self._gateway.board.active() if active else self._gateway.board.history()
+
+    def _refuse_pattern(self, tenant: str, agent: str, run: str) -> None:
+        """Only tools go by patterns: elsewhere one would hold for nobody, unless somebody really bears that name."""
+        for what, name in (("tenant", tenant), ("agent", agent), ("run", run)):
+            if any(mark in name for mark in "*?[") and not self._is_known(what, name, tenant):
+                raise Refused(f"{what} {name!r} is no pattern, and would hold for nobody; only tool= may be one")
+
+    def _is_known(self, what: str, name: str, tenant: str) -> bool:
+        store = self._gateway.store
+        try:
+            if what == "tenant":
+                return name in store.tenants()
+            return any(name in (run.agent, run.run_id) for run in store.runs(tenant or None, limit=LOOKED_AT))
+        except LedgerUnavailable:  # a switch does not wait for the ledger
+            return True
 
     def record_switch(self, switch: Switch) -> None:
         """Put into the audit what is not there yet of a switch: in the chain of its tenant, or of the whole system.

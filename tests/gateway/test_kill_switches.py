@@ -56,6 +56,24 @@ def test_nothing_in_the_scope_is_performed_and_release_lets_go(gw, start, scope)
     assert other.call("mail.send", {}).kind == "done"
 
 
+@pytest.mark.parametrize("name", ["bot-*", "bo?", "[b]ot"])
+@pytest.mark.parametrize("what", ["tenant", "agent", "run"])
+def test_a_pattern_that_would_hold_for_nobody_is_refused(gw, what, name):
+    with pytest.raises(interlock.Refused, match="no pattern, and would hold for nobody"):
+        gw.control.kill(**{what: name}, **WHO)
+    assert gw.control.switches() == ()
+    with pytest.raises(interlock.Refused, match="no pattern"):
+        gw.control.release(**{what: name}, by="oncall")
+
+
+def test_whoever_really_bears_a_name_that_looks_like_a_pattern_can_be_killed(gw, start):
+    run = start(gw, tenant="a?", agent="[b]", run_id="r*")
+    for scope in ({"tenant": "a?"}, {"agent": "[b]"}, {"run": "r*"}):
+        assert gw.control.kill(**scope, **WHO).scope == gw.control.release(**scope, by="oncall").scope
+    gw.control.kill(run="r*", **WHO)
+    assert run.call("mail.send", {}).kind == "stopped"
+
+
 @pytest.mark.parametrize(
     "scope",
     [
