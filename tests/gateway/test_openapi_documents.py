@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from typing import Any
@@ -19,6 +20,7 @@ from interlock.tools.schema import ArgumentSchema
 from tests.gateway.openapi_shop import (
     ECHO,
     HOSTILE,
+    ORDER,
     SCHEMES,
     body,
     having,
@@ -178,6 +180,10 @@ def test_openapi_3_0_is_read_as_it_means() -> None:
         (having("/x", "post", requestBody={"$ref": "#/paths/~1x/post/requestBody"}), "circle"),
         (having("/x", "post", requestBody={"required": True, "content": {"text/csv": {}}}), "cannot be JSON"),
         (having("/x", parameters=[{"$ref": "#/paths/~1x/get/parameters/0"}]), "circle"),
+        (
+            having("/x", "post", requestBody=body({"type": "object", "properties": {"a": {"$ref": "#/openapi"}}})),
+            "a schema in it is a str",
+        ),
         (having("/x/{id}"), "parameters of its path"),
         (having("/x", parameters=[parameter("id", "path")]), "parameters of its path"),
         (having("/x/{id}/{id}", parameters=[parameter("id", "path")]), "parameters of its path"),
@@ -238,6 +244,42 @@ def test_a_document_of_another_kind_is_refused() -> None:
     many = {f"/p{index}": {"get": operation(f"o{index}")} for index in range(2_001)}
     with pytest.raises(ToolError, match="more than 2000 operations"):
         understood({"openapi": "3.0.0", "paths": many}, base_url="https://x.example")
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "object", "#/openapi", "#/paths", "query", "/"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
+        st.sampled_from(["$ref", "type", "in", "name", "schema", "properties", "allOf", "x"]), inner, max_size=3
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+@settings(max_examples=500, deadline=None)
+def test_a_document_with_anything_anywhere_is_understood_or_refused(data: st.DataObject) -> None:
+    document = copy.deepcopy(shop(components={"schemas": {"Order": ORDER}, "securitySchemes": SCHEMES}))
+    for _ in range(data.draw(st.integers(1, 3))):
+        node: Any = document
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = data.draw(st.sampled_from(keys))
+            if isinstance(node[key], (dict, list)) and data.draw(st.integers(0, 5)):
+                node = node[key]
+            else:
+                node[key] = data.draw(JUNK)
+                break
+    try:
+        found = understood(document, credential=data.draw(st.booleans()))
+    except ToolError:
+        return
+    for each in found.operations:
+        try:
+            ArgumentSchema(each.takes.schema, tool=each.name)
+        except ToolError:
+            continue
 
 
 def test_a_schema_that_multiplies_by_its_references_costs_little() -> None:

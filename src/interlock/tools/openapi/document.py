@@ -125,8 +125,10 @@ class _Reader:
                 shown = clean(name if isinstance(name, str) and name else f"{method.upper()} {path}", 128)
                 try:
                     yield shown, self._operation(path, method, item, said)
-                except (ToolError, ValueError, TypeError) as error:
+                except ToolError as error:
                     yield shown, clean(str(error), 300)
+                except Exception as error:  # hostile text: whatever it runs into, it leaves itself out and no other
+                    yield shown, clean(f"it cannot be read: {error!r}", 300)
 
     def _operation(self, path: str, method: str, item: dict[str, Any], said: Any) -> Operation:
         if not isinstance(said, dict):

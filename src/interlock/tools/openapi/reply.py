@@ -62,18 +62,18 @@ def answer(name: str, method: str, effect: Effect, attempt: int, reply: Reply, s
 
 
 def _value(name: str, method: str, reply: Reply) -> Any:
-    if not reply.whole:
-        raise ReplyLost(f"upstream {name} answered with HTTP {reply.status} and more than {len(reply.body)} bytes")
-    if reply.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ReplyLost(f"upstream {name} answered with HTTP {reply.status} and a compressed body, which is not read")
     kind = reply.headers.get("content-type", "").strip()
     media, _, parameters = kind.partition(";")
     if method == "HEAD":
         length = reply.headers.get("content-length", "")
         size = int(length) if _COUNT.fullmatch(length) else None
         return {"status": reply.status, "content_type": kind, "bytes": size}
+    if not reply.whole:
+        raise ReplyLost(f"upstream {name} answered with HTTP {reply.status} and more than {len(reply.body)} bytes")
     if not reply.body:
         return None
+    if reply.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ReplyLost(f"upstream {name} answered with HTTP {reply.status} and a compressed body, which is not read")
     if is_json(media.strip()):
         try:
             return msgspec.json.decode(reply.body)

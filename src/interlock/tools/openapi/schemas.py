@@ -144,8 +144,8 @@ class Schemas:
         """True for a field that the API alone writes."""
         if not isinstance(node, dict):
             return False
-        beside = node.get("readOnly") is True
-        return beside or ("$ref" in node and followed(self.root, node).get("readOnly") is True)
+        there = followed(self.root, node)
+        return node.get("readOnly") is True or (isinstance(there, dict) and there.get("readOnly") is True)
 
     def _without_read_only(self, node: dict[str, Any], made: dict[str, Any]) -> None:
         required, fields = made.get("required"), node.get("properties")
