@@ -44,7 +44,9 @@ LIMIT = 30.0  #: seconds until a test gives up; nothing here depends on how fast
 class Served:
     """One gateway behind one port."""
 
-    def __init__(self, gateway: interlock.Gateway, *, codec: bool = True) -> None:
+    def __init__(
+        self, gateway: interlock.Gateway, *, codec: bool = True, wrap: Callable[[Any, str], Any] = lambda app, _: app
+    ) -> None:
         self.gateway = gateway
         self.service = Service(gateway, identity_of(gateway, MemoryKeyRing()))
         self.front = McpFront(self.service, codec=codec)
@@ -57,7 +59,7 @@ class Served:
             async with self.front.lifespan():
                 yield
 
-        app = Starlette(routes=self.front.routes, lifespan=lifespan)
+        app = wrap(Starlette(routes=self.front.routes, lifespan=lifespan), self.token())
         self._server = uvicorn.Server(
             uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=2, access_log=False)
         )

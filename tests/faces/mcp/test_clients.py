@@ -244,7 +244,7 @@ def test_a_run_of_somebody_else_is_refused_as_one_that_does_not_exist(
 
     run(go())
     assert sent == []
-    turned = [sealed for sealed in served.gateway.store.entries("acme") if b"turned_away" in bytes(sealed.raw)]
+    turned = [sealed for sealed in served.gateway.store.entries("acme") if b"turned_away" in sealed.body]
     assert len(turned) == 3
 
 

@@ -188,7 +188,10 @@ class McpFront:
         inside = {
             **scope, SCOPE_KEY: caller,
             "user": AuthenticatedUser(AccessToken(token="-", client_id=owner, scopes=[])),  # noqa: S106  it ends here
-            "headers": [each for each in scope["headers"] if each[0] not in (b"authorization", b"cookie")],
+            "headers": [  # the space around a value is no part of it, and not every server takes it away
+                (name, value.strip(b" \t")) for name, value in scope["headers"]
+                if name not in (b"authorization", b"cookie")
+            ],
         }
         unread = [{"type": "http.request", "body": body, "more_body": False}] if scope["method"] == "POST" else []
 
@@ -197,7 +200,7 @@ class McpFront:
 
         async def overheard(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._note(message, caller, body, session)
+                self._note(message, caller, body, session, ends=scope["method"] == "DELETE")
             await send(message)
 
         token = CALLER.set(caller)
@@ -206,10 +209,10 @@ class McpFront:
         finally:
             CALLER.reset(token)
 
-    def _note(self, message: Message, caller: Caller, body: bytes, session: _Session | None) -> None:
+    def _note(self, message: Message, caller: Caller, body: bytes, session: _Session | None, *, ends: bool) -> None:
         """What the SDK's answer says of a session."""
         if session is not None:
-            if message["status"] in (404, 410):
+            if ends or message["status"] in (404, 410):
                 self._sessions.pop(caller.connection, None)
             else:
                 session.fresh_until = time.monotonic() + FRESH_SECONDS

@@ -111,12 +111,12 @@ class Front:
                 del self._waiting[place]
 
     def again(self, who: Principal, said: str, args: Mapping[str, Any], state: str) -> Round | Answer:
-        """The earlier round that a client's state speaks of, or what to answer where it is none of ours."""
+        """The earlier round that a state speaks of, or what to answer where its time is over. Raises Forged."""
         found = self.seal.open(who, self.wish(said, args), state)
         if found is not None:
             return found
         problem = Problem(
-            422, "bad_request", "the request state is not valid any more, or not for this call",
+            422, "bad_request", "the request state is used up, or too old",
             remedy="send the call again without it",
         )
         return Answer(result_of_problem(problem, ""))

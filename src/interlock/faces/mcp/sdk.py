@@ -23,7 +23,7 @@ from msgspec import Struct
 from interlock.core.principal import Principal
 from interlock.faces.mcp import asking
 from interlock.faces.mcp.front import NAME, TTL_MS, Answer, Front
-from interlock.faces.mcp.sealed import Round
+from interlock.faces.mcp.sealed import Forged, Round
 from interlock.ports import LISTENER
 
 INSTRUCTIONS = (
@@ -75,7 +75,10 @@ class Protocol:
         front, caller, args = self._front, self._caller(context), params.arguments or {}
         earlier: Round | None = None
         if params.request_state is not None:
-            found = front.again(caller.who, params.name, args, params.request_state)
+            try:
+                found = front.again(caller.who, params.name, args, params.request_state)
+            except Forged:
+                raise MCPError(code=types.INVALID_PARAMS, message="the request state is none of this call") from None
             if isinstance(found, Answer):
                 return _result(found)
             earlier = found

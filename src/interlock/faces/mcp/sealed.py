@@ -36,6 +36,10 @@ class Round(Struct, frozen=True, gc=False, array_like=True):
     nonce: str
 
 
+class Forged(Exception):
+    """A state that was not made here, or for somebody or something else."""
+
+
 class Seal:
     """Makes and opens such states."""
 
@@ -52,18 +56,23 @@ class Seal:
         return base64.urlsafe_b64encode(self._mac(who, wish, body) + body).decode()
 
     def open(self, who: Principal, wish: str, state: str) -> Round | None:
-        """What was handed out to this principal for this wish, the first time that it comes back; or None."""
+        """What was handed out to this principal for this wish, the first time that it comes back in time; else None.
+
+        Raises Forged for what was never handed out to them for that.
+        """
         if len(state) > MAX_STATE:
-            return None
+            raise Forged
         try:
             raw = base64.urlsafe_b64decode(state.encode("ascii"))
+            if base64.urlsafe_b64encode(raw).decode() != state:  # decoding overlooks what does not belong there
+                raise Forged
             found = msgspec.msgpack.decode(raw[32:], type=Round)
         except (binascii.Error, UnicodeError, ValueError, msgspec.MsgspecError):
-            return None
+            raise Forged from None
+        if not hmac.compare_digest(raw[:32], self._mac(who, wish, raw[32:])):
+            raise Forged
         now = self._clock.now()
-        if not hmac.compare_digest(raw[:32], self._mac(who, wish, raw[32:])) or now >= found.until:
-            return None
-        if found.nonce in self._used:
+        if now >= found.until or found.nonce in self._used:
             return None
         while self._used and (len(self._used) >= MAX_USED or next(iter(self._used.values())) <= now):
             del self._used[next(iter(self._used))]  # the oldest; a call is performed once whatever comes back twice

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from interlock.core.outcome import Outcome
 from interlock.faces.http.problems import Problem
 from interlock.faces.mcp.catalog import Output
@@ -41,9 +43,49 @@ def result_of(outcome: Outcome, run_id: str, output: Output | None, page: str) -
         if shaped is None:  # a client would refuse the whole answer over it, and the model would think it undone
             return _refusal(MISFIT + outcome.text, meta)
         return {**_said(outcome.text), "structuredContent": shaped, "isError": False, "_meta": meta}
+    blocks = blocks_of(value)
+    if blocks is not None:
+        return {"content": blocks, "isError": False, "_meta": meta}
     if isinstance(value, dict):
         return {**_said(outcome.text), "structuredContent": value, "isError": False, "_meta": meta}
     return {**_said(outcome.text), "isError": False, "_meta": meta}
+
+
+def blocks_of(value: Any) -> list[dict[str, Any]] | None:
+    """MCP's own content, where a tool has given that: `{"blocks": […]}`, with a `text` before them or without."""
+    if not isinstance(value, dict) or not isinstance(value.get("blocks"), list) or value.keys() - {"text", "blocks"}:
+        return None
+    try:
+        blocks = msgspec.convert(value["blocks"], list[_Picture | _Sound | _Resource | _Text])
+        said = [_Text(text=msgspec.convert(value["text"], str))] if value.get("text") else []
+    except msgspec.ValidationError:  # as with what an upstream gave: a summary of its blocks, not their bytes
+        return None
+    return msgspec.to_builtins([*said, *blocks])  # type: ignore[no-any-return]
+
+
+class _Picture(msgspec.Struct, frozen=True, tag="image", rename="camel", forbid_unknown_fields=True):
+    data: str
+    mime_type: str
+
+
+class _Sound(msgspec.Struct, frozen=True, tag="audio", rename="camel", forbid_unknown_fields=True):
+    data: str
+    mime_type: str
+
+
+class _Text(msgspec.Struct, frozen=True, tag="text", forbid_unknown_fields=True):
+    text: str
+
+
+class _Contents(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    uri: str
+    mime_type: str = ""
+    text: str = ""
+    blob: str = ""
+
+
+class _Resource(msgspec.Struct, frozen=True, tag="resource", forbid_unknown_fields=True):
+    resource: _Contents
 
 
 def result_of_problem(problem: Problem, run_id: str) -> dict[str, Any]:
