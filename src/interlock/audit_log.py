@@ -82,8 +82,9 @@ class AuditLog:
             raise ConfigError(f"the checkpoints in {error.filename} cannot be read: {error.strerror}") from error
 
     def _verify(self, tenant: str, since: Head | str | None) -> Verification:
+        # before the head, and before the keys: no note of the future, and none that was signed with a key made since
+        end = self._notary.sink.size() if self._notary is not None else 0
         seen = _Seen(tenant, self._notary.key.public_keys() if self._notary is not None else ())
-        end = self._notary.sink.size() if self._notary is not None else 0  # before the head: no note of the future
         head = self._store.load(HeadKey(tenant)) or Head()
         start = self._trusted(tenant, since)
         notes = seen.anchors(self._notary.sink.read(end), start.seq) if self._notary is not None else iter(())

@@ -15,7 +15,7 @@ from interlock.checkpoints import FileSink, Notary, beside
 from interlock.core.audit import Entry, Head, Kind, Sealed, encode, hash_of, seal
 from interlock.core.verify import Verification
 from interlock.errors import ConfigError, InterlockError, Refused
-from interlock.notes import KeyFile, Signer
+from interlock.notes import KeyFile, PublicKey, Signer
 
 
 class Ledger:
@@ -267,6 +267,18 @@ def test_a_ledger_whose_checkpoints_no_key_can_verify_is_not_proven(audit: Audit
     for key in (sink.with_name("interlock.db.key"), sink.with_name("interlock.db.key.pub")):
         key.unlink()
     assert not audit.verify("acme").ok
+
+
+def test_a_first_key_that_is_made_meanwhile_puts_nothing_in_doubt(ledger: Ledger, tmp_path: Path) -> None:
+    class MadeMeanwhile(KeyFile):
+        def public_keys(self) -> tuple[PublicKey, ...]:
+            known = super().public_keys()
+            notary.checkpoint("acme")  # as the thread that signs may do at any moment
+            return known
+
+    places = beside(tmp_path / "interlock.db")
+    notary = Notary(ledger, MadeMeanwhile(places.key), FileSink(places.sink), Clock())
+    assert [AuditLog(ledger, notary).verify("acme").checkpoints for _ in range(2)] == [0, 1]
 
 
 def test_a_cut_that_an_unverified_checkpoint_shows_is_named(audit: AuditLog, tmp_path: Path) -> None:
