@@ -1,7 +1,7 @@
 """Decisions and records as outcomes, with the words that a model may see.
 
 Not a decision. Law: every text says what happened to the world and what the model may do now; what only operators may
-know (who threw a switch, and why) is not in it.
+know (who threw a switch, and why; where a credential was looked for) is not in it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def recorded(record: Record, run: Run, call_id: str, *, replayed: bool, decision
             approval_id=record.approval_id,
         )
     if record.state is State.FAILED:
-        text = f"FAILED: {tool} did not do it: {record.error}. You may try again if that can help."
+        text = f"FAILED: {tool} did not do it: {record.told or record.error}. You may try again if that can help."
         return Failed(call_id=call_id, decision=decision, text=text, replayed=replayed, approval_id=record.approval_id)
     if record.state is State.LEASED:  # somebody else is performing it anew, with the same key
         text = f"UNKNOWN: {tool} is being performed by another process. Do not try again; ask later."

@@ -249,6 +249,8 @@ class Gateway:
         self.flights.add(flight)
         try:
             performed: Performed = yield flight
+            if performed.told:  # the caller and the model hear less
+                self.telemetry.odd(f"{ticket.wish.call.tool} was not performed: {performed.error}")
             trouble: LedgerUnavailable | None = None
             for attempt in range(SETTLE_TRIES):
                 try:

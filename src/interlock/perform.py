@@ -30,6 +30,7 @@ from interlock.settlement import Performed
 from interlock.wish import MARGIN, Ticket
 
 WORKERS = 64  #: threads for sync tools that cannot run on their caller's own
+_NOT_LENT = "the gateway could not lend it the credential that it needs, which only an operator can put right"
 _NO_TIME = Reason("in_time", Verdict.DENY, "too little was left of its time to begin it")
 _ITSELF = Reason("in_time", Verdict.DENY, "an async tool would wait for itself; it must use `await run.acall(…)`")
 GRACE = 1.0  #: seconds that a cancelled async tool has to end
@@ -39,8 +40,8 @@ CLIP = 500  #: characters of an error's words that are told
 class NotBegun(Exception):
     """Caught right before the effect."""
 
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.text)
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(detail or reason.text)  # the detail is for operators
         self.reason = reason
 
 
@@ -242,8 +243,8 @@ class Stage:
         try:
             switches = self._board.active()
         except Exception as error:
-            text = f"the kill switches could not be read ({error}), so it was not begun"
-            raise NotBegun(Reason("last_look", Verdict.DENY, text)) from error
+            unread = Reason("last_look", Verdict.DENY, "the kill switches could not be read, so it was not begun")
+            raise NotBegun(unread, f"{unread.text}: {error}") from error
         if switches:
             reason = _caught(flight, switches)
             if reason is not None:
@@ -335,7 +336,8 @@ class Stage:
         if isinstance(error, NotBegun):
             return Performed(event=Event.CATCH, error=text, caught=error.reason)
         if isinstance(error, NotDone | CredentialError):
-            return Performed(event=Event.FAIL, error=text, free=True, caught=flight.killed)
+            told = _NOT_LENT if isinstance(error, CredentialError) else ""
+            return Performed(event=Event.FAIL, error=text, told=told, free=True, caught=flight.killed)
         if not flight.begun and not isinstance(error, Lost):  # the gateway itself was in the way
             return Performed(event=Event.CATCH, error=text, caught=Reason("last_look", Verdict.DENY, text))
         if flight.tool.effect.writes and not (flight.tool.errors_mean_failed and not isinstance(error, Lost)):
@@ -343,7 +345,7 @@ class Stage:
         return Performed(event=Event.FAIL, error=text, usd=flight.reported, caught=flight.killed)
 
     def _told(self, error: BaseException) -> str:
-        """What people and models are told of an exception: its kind and its words, redacted, then clipped; no trace."""
+        """What is told of an exception: its kind and its words, redacted, then clipped; no trace."""
         try:
             words = str(getattr(error, "text", "") or error)
         except Exception:  # a foreign error's own __str__

@@ -33,6 +33,7 @@ class Performed(Struct, frozen=True, gc=False, kw_only=True):
     event: Event
     result: bytes | None = None  #: JSON, redacted
     error: str = ""  #: redacted
+    told: str = ""  #: what a model is told instead, where that is not for it
     usd: int | None = None  #: micro-dollars that the tool reported; None: as held
     free: bool = False  #: it failed without costing anything
     #: What caught it on the way: a kill switch (over for the run, where it leaves it nothing), or the time.
@@ -68,7 +69,7 @@ def _settle(tx: Tx, ticket: Ticket, performed: Performed, now: int) -> Outcome:
     if not _owns(record, ticket) or performed.event not in MOVES[record.state]:
         return _too_late(tx, record, run, performed, now, call.call_id)
     settled = replace(
-        record, state=move(record.state, performed.event), error=performed.error, settled_at=now,
+        record, state=move(record.state, performed.event), error=performed.error, told=performed.told, settled_at=now,
         result=Raw(performed.result) if performed.result is not None else NO_RESULT,
     )
     spent = NOTHING
@@ -110,7 +111,9 @@ def _too_late(tx: Tx, record: Record, run: Run, performed: Performed, now: int, 
     tx.append(bookings.entry_of(record, Kind.SETTLED, now, outcome=record.state, error=performed.error, note=told))
     if record.state in (State.LEASED, State.LAPSED):  # a read, performed anew: its owner is told what it saw
         ended = move(State.LEASED, performed.event)
-        seen = replace(record, state=ended, error=performed.error, result=Raw(performed.result or b"null"))
+        seen = replace(
+            record, state=ended, error=performed.error, told=performed.told, result=Raw(performed.result or b"null")
+        )
         return _outcome(seen, run, performed, call_id)
     return answers.recorded(record, run, call_id, replayed=True)
 

@@ -71,7 +71,26 @@ def test_what_cannot_be_lent_is_failed_and_nothing_was_performed(house, start, c
         run = start(gw, tenant=tenant, budgets={"max_usd": 5})
         out = run.call(tool, {}) if caller == "sync" else asyncio.run(run.acall(tool, {}))
         assert (out.kind, seen, run.report().usd.used) == ("failed", [], 0)
-        assert "not set" in out.text
+        assert "could not lend it the credential" in out.text
+
+
+def test_why_it_could_not_be_lent_is_for_operators_and_not_for_a_model(house, start, tmp_path, caplog):
+    (tmp_path / "secret.txt").write_text(SECRET)
+    (tmp_path / "secret.txt").chmod(0o644)
+    gw = house.open({**CREDENTIALS, "credentials": {"zendesk": f"file:{tmp_path}/secret.txt", "other": "env:NOT_SET"}})
+    lend(gw, use=str)
+    lend(gw, "other.call", use=str, credential="other")
+    run = start(gw)
+    for tool, why in (("zendesk.call", "secret.txt"), ("other.call", "NOT_SET")):
+        outs = [run.call(tool, {}, call_id=tool), run.call(tool, {}, call_id=tool)]
+        assert [(out.kind, out.replayed) for out in outs] == [("failed", False), ("failed", True)]
+        for out in outs:
+            assert why not in out.text
+            assert str(tmp_path) not in out.text
+        (record,) = (each for each in gw.store.calls_of("acme", run.run_id) if each.call.tool == tool)
+        assert why in record.error
+        assert why in "".join(entry.error for entry in gw.audit.entries("acme", run.run_id) if entry.tool == tool)
+        assert why in caplog.text
 
 
 def test_a_repr_of_what_is_lent_shows_nothing(house, start):

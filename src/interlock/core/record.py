@@ -40,6 +40,7 @@ class Record(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     hold: Hold | None = None
     result: Raw = NO_RESULT  #: what the tool returned, as JSON
     error: str = ""  #: why it failed, or is unknown; redacted
+    told: str = ""  #: what a model is told instead, where the error names what only operators may know
     of: str = ""  #: REPEATED: key of the call that answers for it
     of_run: str = ""  #: REPEATED: the run of that call
     settled_at: int | None = None
