@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route
 
 from interlock.core.principal import Principal, Role
 from interlock.faces.http.problems import MEDIA_TYPE, Problem, problem_of_error
+from interlock.faces.http.service import url_of
 from interlock.faces.mcp.codec import Codec, Message, Receive, Send
 from interlock.faces.mcp.front import Front
 from interlock.faces.mcp.ids import RUN_HEADER
@@ -65,15 +66,16 @@ class McpFront:
     def __init__(self, service: Service, *, codec: bool = True) -> None:
         serve = service.gateway.config.serve
         self._service = service
-        self._front = Front(service)
+        self._url = url_of(serve)
+        self._front = Front(service, self._url)
         self._protocol = Protocol(self._front)
         self._codec = Codec(self._front) if codec else None
         self._limit, self._seconds = serve.body_bytes, serve.body_seconds / 1e6
         self._stateless = serve.workers > 1  # a session lives in one process, and requests come to all of them
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._hosts = LOOPBACK | {urlsplit(self._front.url).hostname or ""}
+        self._hosts = LOOPBACK | {urlsplit(self._url).hostname or ""}
         self._any_host = serve.host not in LOOPBACK
-        self.routes: list[BaseRoute] = [Route(PATH, self), *routes(self._front.url, serve)]
+        self.routes: list[BaseRoute] = [Route(PATH, self), *routes(self._url, serve)]
         self._manager = StreamableHTTPSessionManager(
             app=self._protocol.server, stateless=self._stateless, max_request_body_size=serve.body_bytes,
             session_idle_timeout=IDLE_SECONDS, max_sessions=MAX_SESSIONS,
@@ -149,7 +151,7 @@ class McpFront:
             who = await self._service.principal({"authorization": shown})
         except Problem as problem:
             if problem.status == 401:
-                problem.headers["www-authenticate"] = challenge(self._front.url, shown=bool(shown))
+                problem.headers["www-authenticate"] = challenge(self._url, shown=bool(shown))
             raise
         except Exception as error:
             raise problem_of_error(error) from error

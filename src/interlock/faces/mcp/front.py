@@ -45,13 +45,13 @@ class Answer(NamedTuple):
 class Front:
     """One for each process that speaks MCP."""
 
-    def __init__(self, service: Service) -> None:
-        serve = service.gateway.config.serve
+    def __init__(self, service: Service, page: str) -> None:
+        """`page`: where the console is, for people to answer approvals; "" where there is none."""
         self.service = service
         self.catalog = Catalog(service.gateway)
         self.seal = Seal(service.gateway.clock)
-        self.url = (serve.url or f"http://{_host(serve.host)}:{serve.port}").rstrip("/")
-        self.asks = serve.mcp.ask_in_client
+        self.page = page
+        self.asks = bool(page) and service.gateway.config.serve.mcp.ask_in_client
         self.version = version("interlock")
         self._runs = WhichRun(service)
         self._waiting: OrderedDict[tuple[str, str], dict[str, str]] = OrderedDict()  # by run: wish → its call
@@ -82,7 +82,7 @@ class Front:
             outcome = await self.service.perform(run, name, args, call_id=call_id, key=ids.key)
             self._remember(run, name, args, call_id, waits=outcome.kind == "pending")
             offer = self.catalog.offer(name) if outcome.kind == "done" else None
-            result = result_of(outcome, run_id, offer.output if offer is not None else None, self.url)
+            result = result_of(outcome, run_id, offer.output if offer is not None else None, self.page)
         except Exception as error:
             problem = problem_of_error(error, run_id)
             if problem.status == 500:
@@ -124,9 +124,3 @@ class Front:
     def wish(self, said: str, args: Mapping[str, Any]) -> str:
         """A digest of a tool and its arguments; "" where they can be none, which no state was ever sealed for."""
         return "" if problem_of(args) is not None else digest(said, canonical(args))
-
-
-def _host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104  the address that listens everywhere is none that one can go to
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

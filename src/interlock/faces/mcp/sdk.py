@@ -93,9 +93,9 @@ class Protocol:
                 caller.who, front.wish(params.name, args),
                 run_id=answer.run_id, call_id=answer.call_id, approval_id=answer.approval_id,
             )
-            question = asking.request_of(mode, params.name, answer.approval_id, front.url)
+            question = asking.request_of(mode, params.name, answer.approval_id, front.page)
             return types.InputRequiredResult(input_requests={asking.QUESTION: question}, request_state=state)
-        if await asking.ask(context, mode, params.name, answer.approval_id, front.url):
+        if await asking.ask(context, mode, params.name, answer.approval_id, front.page):
             await asking.answered(front.service, caller.who.tenant, answer.approval_id)
             first = Round(answer.run_id, answer.call_id, answer.approval_id, 0, "")
             answer = await self._performed(context, caller, params.name, args, first)
