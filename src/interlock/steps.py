@@ -16,9 +16,9 @@ from interlock.core.audit import Entry, Kind
 from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Line
 from interlock.core.decide import Facts, decide_step
 from interlock.core.names import problem_of_words
-from interlock.core.run import Run, Step
+from interlock.core.run import Asking, Run, Step
 from interlock.core.verdict import StopReason, Verdict
-from interlock.errors import ConfigError, Refused, RunStopped
+from interlock.errors import ConfigError, KeyReused, Refused, RunStopped
 from interlock.meter import Usage
 from interlock.ports import HeadKey, RunKey, StepKey
 from interlock.unit import Tx, Unit
@@ -35,31 +35,45 @@ class Ended(Struct, frozen=True):
 
 
 def begin(
-    gateway: Gateway, key: RunKey, model: str, max_output_tokens: int | None, input_tokens: int | None
+    gateway: Gateway, key: RunKey, model: str, max_output_tokens: int | None, input_tokens: int | None, *,
+    step_id: str = "",
 ) -> Unit[Step | RunStopped]:
-    """Begin a turn of that run, or say why not. Raises ConfigError for a model or numbers that cannot be."""
+    """Begin a turn of that run, or say why not. Raises ConfigError for a model or numbers that cannot be.
+
+    `step_id`: what the turn is to be called; one that has begun under this name already is given as it is.
+    """
     problem = problem_of_words(model, "model")
     for what, tokens in (("max_output_tokens", max_output_tokens), ("input_tokens", input_tokens)):
         if tokens is not None and (type(tokens) is not int or tokens < 0):
             problem = problem or f"{what} must be a whole number from 0, not {tokens!r:.40}"
     if problem is not None:
         raise ConfigError(problem)
-    return Unit((HeadKey(key.tenant), key), lambda tx: _begin(gateway, tx, key, model, max_output_tokens, input_tokens))
+    return Unit(
+        (HeadKey(key.tenant), key),
+        lambda tx: _begin(gateway, tx, key, model, max_output_tokens, input_tokens, step_id),
+    )
 
 
-def end(gateway: Gateway, step: Step, usage: Usage | None, *, lost: bool = False) -> Unit[Ended]:
-    """End a turn with what it used; ending it twice changes nothing.
+def end(
+    gateway: Gateway, step: Step, usage: Usage | None, *, lost: bool = False, asking: Asking | None = None
+) -> Unit[Ended]:
+    """End a turn with what it used, and keep what was asked and said; ending it twice changes nothing.
 
     `lost`: it broke off, and nobody will hear what it used: all that it held is spent, and the run goes on. A turn
     that ended well without a usage, or at no known price, stops its run as `unpriced` where dollars count.
     """
     key = RunKey(step.tenant, step.run_id)
-    return Unit((HeadKey(step.tenant), key), lambda tx: _end(gateway, tx, key, step, usage, lost))
+    return Unit((HeadKey(step.tenant), key), lambda tx: _end(gateway, tx, key, step, usage, lost, asking))
 
 
 def _begin(
-    gateway: Gateway, tx: Tx, key: RunKey, model: str, output: int | None, given: int | None
+    gateway: Gateway, tx: Tx, key: RunKey, model: str, output: int | None, given: int | None, named: str
 ) -> Step | RunStopped:
+    known = tx.get(StepKey(key.tenant, key.run_id, named)) if named else None
+    if known is not None:
+        if known.model != model:
+            raise KeyReused(f"step {named!r} was begun for model {known.model!r}; name another turn otherwise")
+        return known
     now = gateway.clock.now()
     run = read(tx, key).resumed(now)
     if run.stop_reason is not None:
@@ -81,14 +95,18 @@ def _begin(
         return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
     hold = Hold(cost, tuple(line.key for line in lines))
     bookings.take(tx, hold)
-    step = Step(tenant=run.tenant, run_id=run.run_id, step_id=f"s{run.steps + 1}", began_at=now, hold=hold, model=model)
+    step = Step(
+        tenant=run.tenant, run_id=run.run_id, step_id=named or f"s{run.steps + 1}", began_at=now, hold=hold, model=model
+    )
     tx.put(StepKey(step.tenant, step.run_id, step.step_id), step)
     tx.put(key, replace(run, steps=run.steps + 1, open_steps=(*run.open_steps, step.step_id)))
     tx.append(_entry(run, step, Kind.STEP_BEGAN, now))
     return step
 
 
-def _end(gateway: Gateway, tx: Tx, key: RunKey, begun: Step, usage: Usage | None, lost: bool) -> Ended:
+def _end(
+    gateway: Gateway, tx: Tx, key: RunKey, begun: Step, usage: Usage | None, lost: bool, asking: Asking | None
+) -> Ended:
     now, run = gateway.clock.now(), read(tx, key)
     step = tx.get(StepKey(begun.tenant, begun.run_id, begun.step_id))
     if step is None or (step.ended_at is not None and not step.forfeited):
@@ -102,7 +120,7 @@ def _end(gateway: Gateway, tx: Tx, key: RunKey, begun: Step, usage: Usage | None
         spent = replace(spent, usd=usd)
     bookings.let_go(tx, step.hold, spent.minus(held) if step.forfeited else spent, held=not step.forfeited)
     ended = replace(
-        step, ended_at=now, forfeited=False, usd=usd, lost=lost and usage is None, **_counted(usage),
+        step, ended_at=now, forfeited=False, usd=usd, lost=lost and usage is None, asking=asking, **_counted(usage),
     )
     tx.put(StepKey(begun.tenant, begun.run_id, begun.step_id), ended)
     after = replace(run, open_steps=tuple(each for each in run.open_steps if each != step.step_id)).idle(now)

@@ -25,6 +25,7 @@ from interlock.faces import (
     cli_keys,
     cli_policy,
     cli_runs,
+    cli_serve,
     cli_start,
     cli_tools,
     cli_unknowns,
@@ -65,6 +66,7 @@ def _before(
 app.command()(cli_start.init)
 app.command()(cli_policy.check)
 app.command()(cli_start.demo)
+app.command()(cli_serve.serve)
 app.add_typer(cli_runs.app, name="run")
 app.add_typer(cli_approvals.app, name="approvals")
 app.command()(cli_control.kill)

@@ -62,6 +62,8 @@ TITLES: dict[str, str] = {
     "key_reused": "The idempotency key stands for something else",
     "refused": "That is not possible now",
     "run_stopped": "The run has stopped",
+    "running": "The same call is being performed",
+    "cooperative": "The agent's own process performs this tool",
     "ledger_unavailable": "The ledger cannot be written",
     "internal": "Something went wrong in the gateway",
 }

@@ -26,11 +26,19 @@ from interlock.ports import HeadKey, RunKey
 from interlock.unit import Tx, Unit
 
 if TYPE_CHECKING:
+    from interlock.config_serve import Serve
     from interlock.gateway import Gateway
+    from interlock.metrics import Metrics
 
 T = TypeVar("T")
 
 REMEMBERED = 20_000  #: runs whose owner a process knows without asking the ledger
+
+
+def url_of(serve: Serve) -> str:
+    """How others reach what listens so."""
+    host = f"[{serve.host}]" if ":" in serve.host else serve.host
+    return str(serve.url or f"http://{host}:{serve.port}").rstrip("/")
 
 
 class Service:
@@ -41,14 +49,13 @@ class Service:
         self.identity = identity
         self.closing: list[Callable[[], Awaitable[None]]] = []  #: what the app lets go of, last in, first out
         self.ready: tuple[int, tuple[str, ...]] | None = None  #: when `/readyz` was last answered, with what troubles
+        self.metrics: Metrics | None = None  #: of whoever serves
         self._opened: dict[RunKey, Run] = {}  # as each was when it was first asked for
 
     @property
     def url(self) -> str:
         """How others reach it."""
-        serve = self.gateway.config.serve
-        host = f"[{serve.host}]" if ":" in serve.host else serve.host
-        return str(serve.url or f"http://{host}:{serve.port}").rstrip("/")
+        return url_of(self.gateway.config.serve)
 
     # --- who asks ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,120 @@
+"""One route as data, and how a request finds its route.
+
+Not a handler, and not what answers (`app.py`). Law: whatever is said of a route (who may, what it takes, what it gives)
+is said once, in its `Route`; router, role checks and the OpenAPI document are made from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from interlock.core.principal import Principal, Role
+from interlock.faces.http.problems import Problem
+from interlock.faces.http.service import Service
+
+AGENTS = (Role.AGENT,)
+EVERYBODY = (Role.AGENT, Role.APPROVER, Role.OPERATOR, Role.AUDITOR)
+PEOPLE = (Role.APPROVER, Role.OPERATOR, Role.AUDITOR)  #: an admin is among them, wherever people are
+OPERATORS = (Role.OPERATOR,)
+AUDITORS = (Role.OPERATOR, Role.AUDITOR)
+
+JSON = "application/json"
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """A route that takes no query."""
+
+
+class Request(Struct, kw_only=True, gc=False):
+    """What a handler is handed: somebody who may ask, and what they said, decoded and checked for whose it is."""
+
+    service: Service
+    principal: Principal
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+    key: str  #: of `Idempotency-Key`, or ""
+    gone: Callable[[], Awaitable[None]]  #: returns when the client has gone away, or the server closes
+
+    @property
+    def tenant(self) -> str:
+        """Whose: the credential's, or what a person who serves several says. Raises Problem 422 where nobody said."""
+        said: str = getattr(self.query, "tenant", "") or getattr(self.body, "tenant", "")
+        if not (self.principal.tenant or said):
+            raise Problem(422, "bad_request", "which tenant is not said", remedy="say tenant=")
+        return self.principal.tenant or said
+
+
+class Stream(Struct, frozen=True):
+    """An answer that is sent piece by piece."""
+
+    media: str
+    pieces: AsyncIterator[bytes]
+    file: str = ""  #: the name to save it under
+
+
+Handler = Callable[[Request], Awaitable[Any]]
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """Everything that is to be said of one route."""
+
+    method: str
+    path: str  #: with {names}
+    name: str  #: a verb and its object; the operation's id
+    summary: str
+    handler: Handler
+    may: tuple[Role, ...]  #: ()  : anybody, without a credential
+    body: type[Struct] | None = None
+    optional: bool = False  #: the body may be left out
+    query: type[Struct] = Nothing
+    answer: Any = None
+    media: str = JSON
+    problems: tuple[str, ...] = ()  #: codes, beside those that any route may answer
+
+    @property
+    def writes(self) -> bool:
+        """True where it changes something, and so takes an `Idempotency-Key`."""
+        return self.method != "GET"
+
+
+class Router:
+    """Finds the route of a path by its segments. What is between slashes is unquoted after it was split."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root: dict[str, Any] = {}
+        for route in routes:
+            node = self._root
+            for segment in route.path.strip("/").split("/"):
+                node = node.setdefault("{}" if segment.startswith("{") else segment, {})
+            node.setdefault("/", {})[route.method] = (route, _names(route.path))
+
+    def find(self, method: str, raw_path: str) -> tuple[Route, dict[str, str]] | tuple[str, ...] | None:
+        """The route and what stands for its names; the methods that there are instead; or None."""
+        node, given = self._root, []
+        for segment in raw_path[1:].split("/"):
+            below = node.get(segment) if segment != "/" else None
+            if below is None:
+                below = node.get("{}")
+                if below is None or not segment:
+                    return None
+                given.append(unquote(segment) if "%" in segment else segment)
+            node = below
+        methods = node.get("/")
+        if methods is None:
+            return None
+        found = methods.get(method)
+        if found is None:
+            return tuple(sorted(methods))
+        route, names = found
+        return route, dict(zip(names, given, strict=True))
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(segment[1:-1] for segment in path.split("/") if segment.startswith("{"))
