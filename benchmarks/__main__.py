@@ -36,6 +36,8 @@ TITLES = {
     "flat": "a large ledger; memory",
     "import": "start",
     "kill": "kill switches",
+    "service": "the service",
+    "mcp": "the MCP front",
 }
 
 
@@ -57,6 +59,10 @@ def measure_of(name: str) -> Callable[[Size], Iterator[Figure]]:
         from benchmarks.flat import flat as found
     elif name == "import":
         from benchmarks.imports import imports as found
+    elif name == "mcp":
+        from benchmarks.mcp_front import mcp as found
+    elif name == "service":
+        from benchmarks.service import service as found
     else:
         from benchmarks.kill import kill as found
     return found
