@@ -86,6 +86,25 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 FAILURES = frozenset({StopReason.TOOL_ERROR, StopReason.MODEL_ERROR, StopReason.LEDGER_UNAVAILABLE})
 
 
+class Wanted(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A call that a model asked for, in its own words: `args` is what it wrote, JSON or not."""
+
+    call_id: str = ""
+    tool: str = ""
+    args: str = ""
+
+
+class Asking(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What a model was asked and said, redacted: enough to say it again without the model."""
+
+    asked: str = ""  #: what it was told since its last answer, as JSON in the provider's own form
+    text: str = ""
+    calls: tuple[Wanted, ...] = ()
+    model: str = ""  #: as the answer names it
+    answer_id: str = ""
+    cut: bool = False  #: there was more than is kept
+
+
 class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One model turn. `ended_at` None: begun, not heard of since; its hold stays until it ends or the run is over."""
 
@@ -102,6 +121,7 @@ class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     reasoning_tokens: int = 0  #: of `output_tokens`
     usd: int | None = None  #: micro-dollars; None: unpriced
     lost: bool = False  #: it broke off: its `usd` is all that it held
+    asking: Asking | None = None  #: where somebody recorded it
     forfeited: bool = False  #: its run stopped before it ended: all that it held is booked, until its usage comes
 
 

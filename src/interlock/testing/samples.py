@@ -16,7 +16,7 @@ from interlock.core.budget import Account, AccountKey, Amounts, Hold, Limits, Wi
 from interlock.core.call import ToolCall
 from interlock.core.lifecycle import State
 from interlock.core.record import Lease, Record
-from interlock.core.run import Run, Step
+from interlock.core.run import Asking, Run, Step, Wanted
 from interlock.core.switch import Mode, Scope, Switch
 from interlock.core.verdict import Decision, Reason, Verdict
 from interlock.ports import CallKey, HeadKey, Pin
@@ -47,7 +47,11 @@ def run(tenant: str = "acme", run_id: str = "r1", *, opened_at: int = 1, **more:
 
 def step(tenant: str = "acme", run_id: str = "r1", step_id: str = "s1") -> Step:
     """A step."""
-    return Step(tenant=tenant, run_id=run_id, step_id=step_id, began_at=1, hold=Hold(Amounts(steps=1), ()), model="m")
+    said = Asking(asked='[{"role": "user"}]', text="yes\x00 é", calls=(Wanted("k1", "ticket.read", "{"),), cut=True)
+    return Step(
+        tenant=tenant, run_id=run_id, step_id=step_id, began_at=1, hold=Hold(Amounts(steps=1), ()), model="m",
+        asking=said,
+    )
 
 
 def record(
