@@ -23,6 +23,7 @@ from interlock.faces import (
     cli_audit,
     cli_control,
     cli_keys,
+    cli_mcp,
     cli_policy,
     cli_runs,
     cli_serve,
@@ -67,6 +68,7 @@ app.command()(cli_start.init)
 app.command()(cli_policy.check)
 app.command()(cli_start.demo)
 app.command()(cli_serve.serve)
+app.command()(cli_mcp.mcp)
 app.add_typer(cli_runs.app, name="run")
 app.add_typer(cli_approvals.app, name="approvals")
 app.command()(cli_control.kill)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from interlock.faces.cli_open import read_config
 from interlock.faces.cli_options import BEFORE
 from interlock.faces.cli_options import Config as ConfigOption
 from interlock.faces.cli_print import say
+from interlock.faces.mcp import STATE_KEY
 
 if TYPE_CHECKING:
     from socket import socket
@@ -159,6 +161,7 @@ def _supervise(asked: Asked, workers: int, listening: socket) -> None:
     from interlock.faces.http import server
 
     os.environ[HANDED_ON] = msgspec.json.encode(asked).decode()
+    os.environ.setdefault(STATE_KEY, secrets.token_hex(32))  # what one worker seals, another has to open
     settings = server.settings_for("interlock.faces.cli_serve:worker", workers=workers, factory=True)
     Multiprocess(settings, sockets=[listening]).run()
 

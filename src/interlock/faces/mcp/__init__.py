@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from interlock.faces.http.service import Service
     from interlock.faces.mcp.door import McpFront
 
+STATE_KEY = "INTERLOCK_STATE_KEY"  #: the variable with what processes that serve one address seal their states with
+
 
 def app(service: Service) -> McpFront:
     """The ASGI application: mount its `routes`, and enter its `lifespan()` once."""

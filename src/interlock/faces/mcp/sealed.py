@@ -18,9 +18,9 @@ from msgspec import Struct
 from interlock.core.call import MICROS
 from interlock.core.canonical import digest
 from interlock.core.principal import Principal
+from interlock.faces.mcp import STATE_KEY
 from interlock.ports import Clock
 
-KEY_VARIABLE = "INTERLOCK_STATE_KEY"  #: the same in every process that serves one address; hex, 32 bytes
 LIVES = 15 * 60 * MICROS
 MAX_STATE = 2_048
 MAX_USED = 100_000
@@ -44,7 +44,7 @@ class Seal:
     """Makes and opens such states."""
 
     def __init__(self, clock: Clock) -> None:
-        given = os.environ.get(KEY_VARIABLE, "")
+        given = os.environ.get(STATE_KEY, "")
         self._key = bytes.fromhex(given) if len(given) >= 64 else secrets.token_bytes(32)
         self._clock = clock
         self._used: dict[str, int] = {}
