@@ -13,7 +13,7 @@ export PIP_ROOT_USER_ACTION := ignore
 export PYTHONDONTWRITEBYTECODE :=
 export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
-.PHONY: help install test lint types imports fix demo bench docs lock postgres conformance clean
+.PHONY: help install test lint types imports fix demo bench docs lock postgres chromium conformance clean
 
 help:  ## these lines
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -28,7 +28,7 @@ install: .venv/.stamp  ## the environment in .venv, from requirements.lock
 	scripts/venv.sh .venv-bench requirements-bench.lock
 	touch $@
 
-test: lint types imports postgres conformance  ## lint, types, import contracts, every test
+test: lint types imports postgres chromium conformance  ## lint, types, import contracts, every test
 	$(PY) -m pytest -q $(ARGS)
 
 lint: install  ## ruff
@@ -45,6 +45,9 @@ fix: install  ## let ruff repair what it can
 
 postgres:  ## see to it that PostgreSQL's server binaries are here
 	scripts/postgres.sh
+
+chromium:  ## see to it that Chromium is here, for the tests in a real browser
+	scripts/chromium.sh
 
 conformance: install  ## see to it that the official MCP conformance suite is here
 	scripts/conformance.sh
