@@ -45,13 +45,17 @@ CONFIG: dict[str, Any] = {
 class World:
     """One gateway with its service and its people."""
 
-    def __init__(self, clock: Any = None, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, clock: Any = None, config: Mapping[str, Any] | None = None,
+        identity: Callable[[interlock.Gateway], Identity] | None = None,
+    ) -> None:
         self.clock = clock if clock is not None else ManualClock()
         self.performed: list[tuple[str, Mapping[str, Any]]] = []
         store, board = MemoryStore(), MemorySwitchBoard()
         self.gateway = interlock.open({**CONFIG, **(config or {})}, store=store, board=board, clock=self.clock)
         self.entries: list[Any] = []  #: what the keys leave in the audit
-        self.identity = Identity(MemoryKeyRing(), self.clock, self.entries.append)
+        keys = Identity(MemoryKeyRing(), self.clock, self.entries.append)
+        self.identity = keys if identity is None else identity(self.gateway)
         self.service = Service(self.gateway, self.identity)
         self.app = Starlette(routes=console.routes(self.service))
         self._register()
