@@ -10,6 +10,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -165,7 +166,7 @@ class World:
         key = self.key if run is None else f"{self.key}~{run.run_id}"
         shown = {"x-api-key": key} if protocol == "messages" else {"authorization": f"Bearer {key}"}
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        raw = body if isinstance(body, bytes) else json.dumps(body or asking(protocol))
+        raw = body if isinstance(body, (bytes, BytesIO)) else json.dumps(body or asking(protocol))
         return self.client.post(self.url + PATHS[protocol], data=raw, headers={**shown, **given})
 
     async def ask(self, protocol: str, body: Any = None, run: interlock.Run | None = None, **headers: str) -> Any:
@@ -178,7 +179,7 @@ class World:
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
     """An ASGI application on a port of its own."""
-    listening = socket.socket()
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # or asyncio does not know that it is TCP, and it is slow
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
     config.load()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from io import BytesIO
 
 import pytest
 
@@ -376,6 +377,32 @@ def test_an_answer_without_an_end_is_not_kept(monkeypatch):
         assert here.provider.poured < 40_000_000  # what lay in buffers on the way, and no more
 
     run_in(monkeypatch, scenario, models={"answer_bytes": 1_000_000})
+
+
+@pytest.mark.parametrize("protocol", ALL)
+def test_a_large_request_arrives_whole_and_one_that_is_too_large_not_at_all(monkeypatch, protocol):
+    async def scenario(here):
+        run = here.run()
+        for size, expected in ((3_000_000, 200), (5_000_000, 413)):
+            body = json.dumps(asking(protocol, metadata={"a": "x" * size})).encode()
+            async with here.post(protocol, BytesIO(body), run) as answer:
+                assert (answer.status, "usage" in await answer.json()) == (expected, expected == 200)
+        assert [len(each["metadata"]["a"]) for each in here.provider.asked] == [3_000_000]
+        assert run.report().steps.used == 1
+
+    run_in(monkeypatch, scenario, models={"body_bytes": 4_000_000}, budgets={"max_usd": 50})
+
+
+def test_a_body_that_is_no_request_costs_nothing(monkeypatch):
+    async def scenario(here):
+        run = here.run()
+        for body in (b"{", b"[]", b'{"model": "m"', b"\xff", b"[" * 100_000):
+            status, said = await here.ask("chat", body, run)
+            assert (status, said["error"]["code"]) == (400, "bad_request")
+        status, _ = await here.ask("chat", None, run, content_encoding="gzip")
+        assert (status, here.provider.asked, run.report().steps.used) == (400, [], 0)
+
+    run_in(monkeypatch, scenario)
 
 
 # --- who, and which run ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from interlock.config_serve import ModelProvider
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from interlock.gateway import Gateway
 
 CONNECT = 10.0  #: seconds
+LARGE = 262_144  #: bytes of a body that are not written at once
 IDLE = 10.0  #: seconds that a connection is kept for the next request; providers close theirs later
 
 #: what of a request is sent on
@@ -86,8 +88,9 @@ class Upstream:
         """A request under way. Raises NotSent and BrokenOff for all that aiohttp may run into."""
         import aiohttp
 
+        data = BytesIO(body) if body is not None and len(body) > LARGE else body  # written piece by piece
         try:
-            async with self.session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
                 yield answer
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL):
             raise NotSent from None
