@@ -19,6 +19,7 @@ from msgspec import Struct
 from interlock.admission import Admission
 from interlock.committer import Committer
 from interlock.config import Config, tool_fields
+from interlock.core import names
 from interlock.core.call import Tool, ToolCall
 from interlock.core.canonical import snapshot
 from interlock.core.outcome import Outcome
@@ -233,7 +234,7 @@ class Gateway:
 
     def _road(self, call: ToolCall, span: Any) -> Road:
         wish = self._wish(call)
-        with self.telemetry.tool(call, span) as told:
+        with self.telemetry.tool(wish.call, span) as told:
             seconds = POLL[0]
             while isinstance(admitted := (yield self._admission.unit(wish)), Running):
                 yield Pause(seconds)
@@ -270,15 +271,32 @@ class Gateway:
 
     def _wish(self, call: ToolCall) -> Wish:
         """The call with all that can be said against it before the ledger is asked."""
+        call, problem = self._sayable(call)
         registered = self.tools.get(call.tool)
         if registered is None:
-            return wish_of(call, None, f"there is no tool {call.tool!r:.80}")
+            return wish_of(call, None, problem or f"there is no tool {call.tool!r:.80}")
+        if problem:
+            return wish_of(call, registered.tool, problem)
         problem = registered.problem or registered.performer.problem(call.args) or ""
         if self.redactor.holds_secret(call.args):  # whatever else is wrong with them, that may name it
             problem = "the arguments hold a credential; the gateway lends credentials, they never pass through a model"
         if not problem:  # whoever calls may change its arguments later; the gateway performs its own copy
             call = msgspec.structs.replace(call, args=snapshot(call.args))
         return wish_of(call, registered.tool, problem)
+
+    def _sayable(self, call: ToolCall) -> tuple[ToolCall, str]:
+        """The call with a tool and an id that can be told and written down, and what was wrong with those it had:
+        models make them up."""
+        problem = self.redactor.problem_of_id(call.call_id, "call_id") or ""
+        if problem:
+            fresh = f"call_{secrets.token_hex(8)}"
+            key = fresh if call.key is call.call_id else call.key
+            call = msgspec.structs.replace(call, call_id=fresh, key=key)
+        wrong = names.problem_of_name(call.tool, "the name of a tool")
+        if wrong is None and call.tool in self.tools:
+            return call, problem
+        tool = self.redactor.redact_text(call.tool if wrong is None else names.shown(call.tool))
+        return msgspec.structs.replace(call, tool=tool), wrong or problem
 
     def _settle_late(self, flight: Flight, performed: Performed) -> None:
         """A thread that nobody waited for has ended after all."""

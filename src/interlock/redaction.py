@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from interlock.core.names import problem_of_name
 from interlock.errors import CredentialError
 
 MARK = "[redacted]"
@@ -100,6 +101,11 @@ class Redactor:
         if texts is None:
             return True
         return self._index.may_be_in("\n".join(texts)) and any(self._index.found(text) for text in texts)
+
+    def problem_of_id(self, said: object, what: str) -> str | None:
+        """Why this cannot be the id of a call, which is kept as it is, or None where it can."""
+        problem = problem_of_name(said, what)
+        return problem or (f"{what} must not hold a credential" if self.holds_secret(said) else None)
 
     def _rebuilt(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -55,8 +55,9 @@ class Run:
         """Use a tool, or hear why not. Waits for it.
 
         The same `call_id` (or `idempotency_key`, which goes before it) is the same call: it is performed once and
-        answered from the record after that. Raises KeyReused where it comes with another tool or other arguments, and
-        LedgerUnavailable; a refusal is an `Outcome`, not an exception.
+        answered from the record after that. Raises KeyReused where it comes with another tool or other arguments,
+        ConfigError for an `idempotency_key` that cannot be, and LedgerUnavailable; a refusal is an `Outcome`, not an
+        exception. A name or a `call_id` that cannot be is refused: models make them up.
         """
         return self._heard(self._gateway.call(self._toolcall(tool, args, call_id, idempotency_key), self._span))
 
@@ -79,17 +80,11 @@ class Run:
             self._gateway.telemetry.run_stopped(self._span, run)
 
     def _toolcall(self, tool: str, args: Mapping[str, Any], call_id: str | None, key: str | None) -> ToolCall:
-        redactor, problem = self._gateway.redactor, problem_of_name(tool, "tool")
-        for what, name in (("call_id", call_id), ("idempotency_key", key)):
-            if name is not None and problem is None:
-                problem = problem_of_name(name, what)
-                if problem is None and redactor.holds_secret(name):
-                    problem = f"{what} must not hold a credential"
+        problem = None if key is None else self._gateway.redactor.problem_of_id(key, "idempotency_key")
         if problem is not None:
             raise ConfigError(problem)
-        if tool not in self._gateway.tools:  # a model made it up, and it will be told and written down
-            tool = redactor.redact_text(tool)
-        call_id = call_id or f"call_{secrets.token_hex(8)}"
+        if call_id is None:
+            call_id = f"call_{secrets.token_hex(8)}"
         return ToolCall(
             tenant=self.tenant, agent=self._agent, env=self._env, run_id=self.run_id,
             tool=tool, args=args, call_id=call_id, key=key or call_id, runtime=self._runtime, step_id=self._step_id,

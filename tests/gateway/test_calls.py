@@ -245,10 +245,47 @@ def test_a_call_without_an_id_is_given_one(gw, start, ask):
     assert first.call_id != second.call_id
 
 
-@pytest.mark.parametrize("bad", ["", " a", "a\n", "\u202e", "x" * 201])
-def test_ids_that_cannot_be_names_are_a_mistake_of_the_program(gw, start, bad):
-    with pytest.raises(interlock.ConfigError):
-        start(gw).call("kb.read", {}, call_id=bad)
+BAD_NAMES = ["", " a", "a\n", "\u202e", "\ud800", "x" * 201, None, 5, ["kb.read"]]
+
+
+@pytest.mark.parametrize("bad", BAD_NAMES)
+def test_a_key_that_cannot_be_one_is_a_mistake_of_the_program(gw, start, bad):
+    if bad is not None:
+        with pytest.raises(interlock.ConfigError):
+            start(gw).call("kb.read", {}, idempotency_key=bad)
+
+
+@pytest.mark.parametrize("caller", ["sync", "async"])
+@pytest.mark.parametrize("what", ["tool", "call_id"])
+@pytest.mark.parametrize("bad", BAD_NAMES)
+def test_a_name_or_an_id_that_a_model_made_up_is_denied_and_audited_and_counts(gw, start, bad, what, caller):
+    did = []
+    gw.tool("kb.read", effect="read")(lambda: did.append(1))
+    said = {"tool": bad} if what == "tool" else {"tool": "kb.read", "call_id": bad}
+    if said == {"tool": "kb.read", "call_id": None}:
+        return  # no id was said: it is given one
+    run = start(gw, budgets={"max_denials": 2})
+    outs = [
+        run.call(args={}, **said) if caller == "sync" else asyncio.run(run.acall(args={}, **said)) for _ in range(3)
+    ]
+    assert ([out.kind for out in outs], did) == (["denied", "denied", "stopped"], [])
+    assert (run.stop_reason, outs[0].call_id != outs[1].call_id) == ("max_denials", True)
+    assert outs[0].text.startswith("NOT DONE: ")
+    assert {"tool": "the name of a tool must", "call_id": "call_id must"}[what] in outs[0].text
+    decided = [entry for entry in gw.audit.entries("acme", run.run_id) if entry.kind == "decided"]
+    assert [entry.verdict for entry in decided] == ["deny", "deny", "stop"]
+    for entry in decided:
+        assert entry.tool.isprintable()
+        assert len(entry.tool) <= 80
+        assert (entry.tool == "kb.read") == (what == "call_id")
+    assert gw.audit.verify(tenant="acme").ok
+
+
+def test_a_name_that_cannot_be_one_is_not_taken_for_the_tool_that_it_looks_like(gw, start):
+    gw.tool("kb.read", effect="read")(lambda: 1)
+    run = start(gw)
+    assert run.call(" kb.read", {}).kind == "denied"
+    assert [entry.tool for entry in gw.audit.entries("acme", run.run_id) if entry.tool] == ["' kb.read'"]
 
 
 def test_invalid_arguments_are_denied_before_anything_else_and_the_model_is_told(gw, start, ask):

@@ -165,7 +165,7 @@ def _answered(run: Run, messages: list[Message]) -> bool:
 def _sent(run: Run, call: Call) -> Outcome | str:
     try:
         return run.call(call.name, call.args, call_id=call.id)
-    except (ConfigError, KeyReused) as error:  # a name or an id that cannot be: the model's mistake, so it is told
+    except KeyReused as error:  # the model's mistake, so it is told
         return f"NOT DONE: {error}"
 
 

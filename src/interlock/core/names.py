@@ -29,6 +29,11 @@ def problem_of_name(name: object, what: str = "name") -> str | None:
     return None
 
 
+def shown(said: object) -> str:
+    """What was said instead of a name, in a spelling that can be shown and kept, and that is nobody's name."""
+    return ascii(said)[:80] if isinstance(said, str) else f"<{type(said).__name__}>"
+
+
 def problem_of_words(said: object, what: str) -> str | None:
     """Why this cannot be kept as a note, a reason or a request, or None where it can: a ledger that took it could not
     be read again."""

@@ -157,15 +157,12 @@ class Service:
     async def perform(
         self, run: Run, tool: str, args: Mapping[str, Any], *, call_id: str, key: str = "", step_id: str = ""
     ) -> Outcome:
-        """One call of a run. Raises KeyReused, LedgerUnavailable, Problem 422 for what can be no name."""
-        for what, name in (("tool", tool), ("call_id", call_id), ("idempotency_key", key or call_id)):
-            problem = problem_of_name(name, what)
-            if problem is None and what != "tool" and self.gateway.redactor.holds_secret(name):
-                problem = f"{what} must not hold a credential"
+        """One call of a run. Raises KeyReused, LedgerUnavailable, Problem 422 for ids that cannot be. A name that no
+        tool can have is refused by the gateway: models make them up."""
+        for what, name in (("call_id", call_id), ("idempotency_key", key or call_id)):
+            problem = self.gateway.redactor.problem_of_id(name, what)
             if problem is not None:
                 raise Problem(422, "bad_request", problem, run_id=run.run_id)
-        if tool not in self.gateway.tools:  # a model made it up, and it will be told and written down
-            tool = self.gateway.redactor.redact_text(tool)
         return await self.gateway.acall(
             ToolCall(
                 tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id, tool=tool, args=args,
