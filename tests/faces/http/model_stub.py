@@ -21,8 +21,11 @@ import interlock
 from interlock.core.principal import Principal, Role
 from interlock.faces.http.proxy import routes
 from interlock.faces.http.service import Service
+from interlock.identity import Identity
 from interlock.keyrings import identity_of
 from interlock.ports import StepKey
+from interlock.stores.memory import MemorySwitchBoard
+from interlock.stores.memory_keys import MemoryKeyRing
 
 CANARY = "sk-canary-5f1d0c77e2b94a6e"
 CHAT = {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200}
@@ -143,12 +146,15 @@ async def whole(send: Any, body: Any, status: int = 200, *more: tuple[bytes, byt
 class World:
     """One gateway, its proxy, the provider behind it, and a client."""
 
-    def __init__(self, gateway: interlock.Gateway, provider: Provider, url: str, client: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, gateway: interlock.Gateway, identity: Identity, provider: Provider, url: str,
+        client: aiohttp.ClientSession,
+    ) -> None:
         self.gateway = gateway
+        self.identity = identity
         self.provider = provider
         self.url = url
         self.client = client
-        self.identity = identity_of(gateway)
         self.key = self.key_of()
 
     def key_of(self, **who: Any) -> str:
@@ -193,26 +199,29 @@ async def served(app: Any) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def world(monkeypatch: Any, models: dict[str, Any] | None = None, **config: Any) -> AsyncIterator[World]:
+async def world(
+    monkeypatch: Any, models: dict[str, Any] | None = None, patience: str = "10s", store: Any = None, **config: Any
+) -> AsyncIterator[World]:
     """All of it, with the provider's key in the environment of the gateway."""
     monkeypatch.setenv("PROVIDER_KEY", CANARY)
     provider = Provider()
     async with served(provider) as theirs:
         serve = {
-            "openai": {"url": f"{theirs}/v1", "credential": "provider"},
-            "anthropic": {"url": theirs, "credential": "provider"}, **(models or {}),
+            "openai": {"url": f"{theirs}/v1", "credential": "provider", "timeout": patience},
+            "anthropic": {"url": theirs, "credential": "provider", "timeout": patience}, **(models or {}),
         }
         serve = {what: value for what, value in serve.items() if value is not None}
         said = {
             "ledger": "memory:", "policy": {"allow": ["*"]}, "prices": PRICES, "budgets": {"max_usd": 1},
             "credentials": {"provider": "env:PROVIDER_KEY"}, "serve": {"models": serve}, **config,
         }
-        with interlock.open(said) as gateway:
-            service = Service(gateway, identity_of(gateway))
+        board = MemorySwitchBoard() if store is not None else None
+        with interlock.open(said, store=store, board=board) as gateway:
+            identity = identity_of(gateway, MemoryKeyRing())
+            service = Service(gateway, identity)
             app = Starlette(routes=routes(service))
             async with served(app) as ours, aiohttp.ClientSession() as client:
-                here = World(gateway, provider, ours, client)
-                service.identity = here.identity
+                here = World(gateway, identity, provider, ours, client)
                 try:
                     yield here
                 finally:

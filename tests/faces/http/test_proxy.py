@@ -6,7 +6,9 @@ from io import BytesIO
 
 import pytest
 
+from interlock.errors import LedgerUnavailable
 from interlock.ports import HeadKey, RunKey
+from interlock.stores.memory import MemoryStore
 from tests.faces.http.model_stub import ALL, CANARY, CHAT, COST, asking, data, start, whole, world
 
 
@@ -24,6 +26,12 @@ async def until(holds):
             return
         await asyncio.sleep(0.005)
     raise AssertionError("it never came to that")
+
+
+async def dawdle(receive):
+    """As a provider: until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 # --- what is booked --------------------------------------------------------------------------------------------------
@@ -309,8 +317,7 @@ def test_a_client_that_goes_away_takes_its_request_with_it(monkeypatch):
     async def endless(provider, body, receive, send):
         await start(send)
         await send({"type": "http.response.body", "body": provider.events("chat", body)[0], "more_body": True})
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await dawdle(receive)
         provider.gone.set()
 
     async def scenario(here):
@@ -327,8 +334,7 @@ def test_a_client_that_goes_away_takes_its_request_with_it(monkeypatch):
 
 def test_a_client_that_goes_away_before_the_answer_takes_its_request_with_it(monkeypatch):
     async def silence(provider, body, receive, send):
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await dawdle(receive)
         provider.gone.set()
 
     async def scenario(here):
@@ -345,19 +351,76 @@ def test_a_client_that_goes_away_before_the_answer_takes_its_request_with_it(mon
 
 def test_a_provider_that_takes_too_long_is_given_up(monkeypatch):
     async def dawdles(provider, body, receive, send):
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await dawdle(receive)
         provider.gone.set()
 
     async def scenario(here):
-        here.gateway.config.serve.models.openai.__dict__["timeout"] = 100_000
         here.provider.does = dawdles
         run = here.run()
         status, said = await here.ask("chat", None, run)
         await here.provider.gone.wait()
         assert (status, said["error"]["code"], here.step(run).lost) == (504, "provider_too_slow", True)
 
-    run_in(monkeypatch, scenario)
+    run_in(monkeypatch, scenario, patience="100ms")
+
+
+def test_a_stream_that_stands_still_is_given_up(monkeypatch):
+    async def stalls(provider, body, receive, send):
+        await start(send)
+        await send({"type": "http.response.body", "body": provider.events("chat", body)[0], "more_body": True})
+        await dawdle(receive)
+
+    async def scenario(here):
+        here.provider.does = stalls
+        run = here.run()
+        _, text = await here.ask("chat", asking("chat", stream=True), run)
+        assert ("took too long" in text, here.step(run).lost) == (True, True)
+
+    run_in(monkeypatch, scenario, patience="300ms")
+
+
+class Forgetful(MemoryStore):
+    """A ledger that cannot be written for a while."""
+
+    def __init__(self):
+        super().__init__()
+        self.gone = False
+
+    def transact(self, units):
+        if self.gone:
+            raise LedgerUnavailable("the disk is full")
+        return super().transact(units)
+
+
+def test_where_the_ledger_cannot_be_written_no_model_is_asked(monkeypatch):
+    store = Forgetful()
+
+    async def scenario(here):
+        run = here.run()
+        store.gone = True
+        status, said = await here.ask("chat", None, run)
+        assert (status, said["error"]["code"], here.provider.asked) == (503, "ledger_unavailable", [])
+
+    run_in(monkeypatch, scenario, store=store)
+
+
+def test_a_turn_that_cannot_be_booked_is_answered_and_keeps_its_hold(monkeypatch):
+    store = Forgetful()
+
+    async def loses(provider, body, receive, send):
+        store.gone = True
+        await whole(send, provider.answer("chat"))
+
+    async def scenario(here):
+        here.provider.does = loses
+        run = here.run()
+        status, _ = await here.ask("chat", None, run)
+        store.gone = False
+        assert (status, run.report().usd.held > 0, run.report().usd.used) == (200, True, 0)
+        run.stop("cancelled")
+        assert (run.report().usd.held, run.report().usd.used > COST / 1e6) == (0, True)
+
+    run_in(monkeypatch, scenario, store=store)
 
 
 def test_an_answer_without_an_end_is_not_kept(monkeypatch):

@@ -7,6 +7,7 @@ request finds it booked; what the client sees was looked through for our credent
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import aiohttp
 
     from interlock.faces.http.service import Service
+
+LAST_WORD = 5.0  #: seconds for a client to take it
 
 
 class Exchange:
@@ -163,7 +166,9 @@ class Exchange:
         """In the middle of a stream there is no status left to say it with."""
         if not self.answering:
             raise problem
-        await self._send({"type": "http.response.body", "body": self._dialect.last_word(problem)})
+        with suppress(TimeoutError):  # a client that does not read will not hear it
+            async with asyncio.timeout(LAST_WORD):
+                await self._send({"type": "http.response.body", "body": self._dialect.last_word(problem)})
 
     def _gone_wrong(self, status: int, code: str, what: str) -> Problem:
         return Problem(status, code, what, run_id=self._run.run_id)
