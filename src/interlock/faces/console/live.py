@@ -49,7 +49,10 @@ class Arrivals:
         try:
             yield b"retry: 3000\n\n"
             told, quiet = b"", 0
+            gone = visit.request.scope.get("interlock.gone")
             for _ in range(LONGEST):
+                if gone is not None and gone.closing:
+                    return
                 known = await self._desk.sessions.read(visit.request.cookies.get(self._desk.cookie, ""))
                 if known is None:
                     yield b"event: ended\ndata: {}\n\n"

@@ -14,6 +14,7 @@ from msgspec import Struct
 from starlette.responses import Response
 
 from interlock.core.approval import Approval
+from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
 from interlock.errors import InterlockError
@@ -148,6 +149,7 @@ def _told(visit: Visit, run: Run) -> dict[str, Any]:
         "picture": picture(run, steps, calls, approvals, now),
         "calls": [_call(gateway, record) for record in calls],
         "left_out": len(records) - len(calls),
+        "nameless": max(0, run.denials - sum(record.state == State.DENIED for record in records)),
         "approvals": [stands(gateway, each, visit.principal) for each in approvals.values()],
         "tokens": sum(step.input_tokens + step.output_tokens for step in steps),
         "request": gateway.redactor.redact_text(run.request),

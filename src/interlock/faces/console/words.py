@@ -94,7 +94,9 @@ def amount(number: float | None, unit: str) -> str:
     if number is None:
         return "no limit"
     if unit == "usd":
-        return f"${number:,.2f}" if number == 0 or number >= 0.1 else f"${number:.4f}"
+        if number == 0 or number >= 0.1:
+            return f"${number:,.2f}"
+        return f"${number:.3f}" if number >= 0.001 else "< $0.001"
     if unit == "seconds":
         return span(round(number * 1e6))
     return f"{round(number):,}"

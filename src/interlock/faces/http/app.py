@@ -152,6 +152,7 @@ class App:
     async def _elsewhere(self, scope: Scope, receive: Receive, said: _Said) -> None:
         """The faces beside this one, with the same care."""
         scope["path"] = scope["path"] or "/"
+        scope["interlock.gone"] = self.gone
         await self._mounted(scope, receive, said.passed_on)
 
     async def _explain(self, error: Exception, said: _Said) -> None:

@@ -35,6 +35,11 @@ class Gone:
 
         return gone
 
+    @property
+    def closing(self) -> bool:
+        """True once the server closes: for what has to look, because it sends and does not wait."""
+        return self._closing
+
     def all(self) -> None:
         """The server closes: nobody waits any longer."""
         self._closing = True
