@@ -34,7 +34,7 @@ from interlock.ports import ApprovalKey, CallKey, Clock, HeadKey, Key, RunKey, S
 from interlock.redaction import Redactor
 from interlock.results import text_for_model
 from interlock.unit import Tx, Unit
-from interlock.wish import MARGIN, Running, Ticket, Wish, new_lease_id
+from interlock.wish import MARGIN, Running, Ticket, Wish, away_lease_id, new_lease_id
 
 SHOWN = 2_000  #: bytes of arguments that an audit entry shows; longer texts in them are clipped
 CLIP = 160
@@ -196,12 +196,14 @@ class Admission:
             hold = Hold(facts.cost, tuple(line.key for line in facts.lines))
             bookings.take(tx, hold)
         deadline = run.deadline if tool.timeout is None else min(run.deadline, now + tool.timeout)
-        lease = Lease(new_lease_id(), min(deadline, now + self._config.lease) + MARGIN)
+        attempts, owner = (prior.attempts if prior else 0) + 1, weighed.wish.owner
+        lease_id = new_lease_id() if owner is None else away_lease_id(owner, attempts, deadline)
+        lease = Lease(lease_id, min(deadline, now + self._config.lease) + MARGIN)
         if facts.approval is not None:
             self._close_approval(tx, facts.approval, facts.digest)
             run = run.asks_no_more(facts.approval.approval_id)
         record = weighed.record(
-            Event.ALLOW, lease=lease, hold=hold, attempts=(prior.attempts if prior else 0) + 1,
+            Event.ALLOW, lease=lease, hold=hold, attempts=attempts,
             error="", settled_at=None,
             edited=weighed.call.args if weighed.call is not weighed.wish.call else None,
             writes=tool.effect.writes, trusted=tool.trusted,

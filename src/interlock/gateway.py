@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from interlock import away
 from interlock.admission import Admission
 from interlock.committer import Committer
 from interlock.config import Config, tool_fields
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 POLL = (0.002, 0.1)  #: seconds between looks at a call that somebody else is performing: first, and at most
+AWAY_PATIENCE = 10.0  #: seconds that a client is kept waiting for a call which another one is performing
 PATIENCE = 5.0  #: seconds that closing waits for calls in flight
 SETTLE_TRIES = 5  #: an effect that happened is worth more than one try to write it down
 
@@ -57,7 +59,7 @@ class Pause(Struct, frozen=True):
 Ask = Unit[Any] | Flight | Pause
 """What the road asks of its driver: commit this, perform this, wait."""
 
-Road = Generator[Ask, Any, Outcome]
+Road = Generator[Ask, Any, Any]
 """One call on its way. A driver sends it the answers; whatever happens to the driver, the road is closed."""
 
 
@@ -232,13 +234,59 @@ class Gateway:
             except Exception as raised:  # the road decides what it means
                 error = raised
 
+    async def aadmit(self, call: ToolCall, *, owner: str = "") -> Outcome | Ticket | Running:
+        """The road as far as its first commit, for a tool that the agent's own process performs.
+
+        A ticket is to be given back to `asettle`; the same `owner` is given the same one again. Running: somebody else
+        is performing the call, and had not ended after a while.
+        """
+        admitted: Outcome | Ticket | Running = await self._adriven(self._admitting(call, owner))
+        return admitted
+
+    async def asettle(self, ticket: Ticket, performed: Performed) -> Outcome:
+        """The rest of that road: how it ended, as its owner says."""
+        outcome: Outcome = await self._adriven(self._settling(ticket, performed))
+        return outcome
+
+    async def _adriven(self, road: Road) -> Any:
+        try:
+            return await self._adrive(road)
+        finally:
+            road.close()
+
+    def _admitting(self, call: ToolCall, owner: str) -> Road:
+        wish = away.owned(self._wish(call), owner)
+        with self.telemetry.tool(wish.call, None) as told:
+            admitted = yield from self._admitted(wish)
+            if isinstance(admitted, Outcome):
+                told.ended(admitted)
+            self.noticed(call.tenant)
+            return admitted
+
+    def _settling(self, ticket: Ticket, performed: Performed) -> Road:
+        with self.telemetry.tool(ticket.record.call, None) as told:
+            outcome = yield from self._settled(ticket, performed)
+            told.ended(outcome)
+            self.noticed(ticket.record.call.tenant)
+            return outcome
+
+    def _admitted(self, wish: Wish) -> Generator[Ask, Any, Any]:
+        """Ask until nobody else is performing the same call; or, for an owner away from here, for a while."""
+        seconds, waited = POLL[0], 0.0
+        while isinstance(admitted := (yield self._admission.unit(wish)), Running):
+            if wish.owner is not None:
+                own = yield away.held(admitted.key, wish)
+                if own is not None or waited > AWAY_PATIENCE:
+                    return own or admitted
+            yield Pause(seconds)
+            waited += seconds
+            seconds = min(2 * seconds, POLL[1])
+        return admitted
+
     def _road(self, call: ToolCall, span: Any) -> Road:
         wish = self._wish(call)
         with self.telemetry.tool(wish.call, span) as told:
-            seconds = POLL[0]
-            while isinstance(admitted := (yield self._admission.unit(wish)), Running):
-                yield Pause(seconds)
-                seconds = min(2 * seconds, POLL[1])
+            admitted = yield from self._admitted(wish)
             outcome = (yield from self._fly(admitted)) if isinstance(admitted, Ticket) else admitted
             told.ended(outcome)
             self.noticed(call.tenant)
@@ -252,22 +300,25 @@ class Gateway:
             performed: Performed = yield flight
             if performed.told:  # the caller and the model hear less
                 self.telemetry.odd(f"{ticket.wish.call.tool} was not performed: {performed.error}")
-            trouble: LedgerUnavailable | None = None
-            for attempt in range(SETTLE_TRIES):
-                try:
-                    return (yield settle(ticket, performed, self.clock))  # type: ignore[no-any-return]
-                except LedgerUnavailable as error:
-                    trouble = error
-                if self._closed:
-                    break
-                if attempt + 1 < SETTLE_TRIES:
-                    yield Pause(0.05 * 4**attempt, owed=True)
-            raise LedgerUnavailable(
-                f"{ticket.wish.call.tool} ended with {performed.event}, but that could not be written ({trouble});"
-                " the call becomes unknown when its lease runs out: reconcile it then"
-            )
+            return (yield from self._settled(ticket, performed))
         finally:
             self.flights.remove(flight)
+
+    def _settled(self, ticket: Ticket, performed: Performed) -> Road:
+        trouble: LedgerUnavailable | None = None
+        for attempt in range(SETTLE_TRIES):
+            try:
+                return (yield settle(ticket, performed, self.clock))
+            except LedgerUnavailable as error:
+                trouble = error
+            if self._closed:
+                break
+            if attempt + 1 < SETTLE_TRIES:
+                yield Pause(0.05 * 4**attempt, owed=True)
+        raise LedgerUnavailable(
+            f"{ticket.wish.call.tool} ended with {performed.event}, but that could not be written ({trouble});"
+            " the call becomes unknown when its lease runs out: reconcile it then"
+        )
 
     def _wish(self, call: ToolCall) -> Wish:
         """The call with all that can be said against it before the ledger is asked."""

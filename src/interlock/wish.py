@@ -13,7 +13,7 @@ from itertools import count
 from msgspec import Struct
 
 from interlock.core.call import MICROS, Tool, ToolCall, fingerprint
-from interlock.core.canonical import canonical
+from interlock.core.canonical import canonical, digest
 from interlock.core.record import Lease, Record
 from interlock.core.run import Run
 from interlock.ports import CallKey
@@ -22,6 +22,7 @@ MARGIN = 2 * MICROS  #: a lease outlives the deadline of its effect by this, and
 
 _PROCESS = secrets.token_hex(8)  # random for each process, so that numbers tell leases apart everywhere
 _numbers = count(1)
+_AWAY = "away"
 
 
 class Wish(Struct, frozen=True, gc=False, kw_only=True):
@@ -32,6 +33,7 @@ class Wish(Struct, frozen=True, gc=False, kw_only=True):
     problem: str  #: why it cannot be taken, or ""
     arguments: bytes  #: canonical; b"" where they cannot be taken
     fingerprint: str
+    owner: str | None = None  #: of a call that is performed away from here; "" where it has no name. None: here
 
 
 class Ticket(Struct, frozen=True, gc=False, kw_only=True):
@@ -54,6 +56,23 @@ class Running(Struct, frozen=True, gc=False):
 def new_lease_id() -> str:
     """An owner that nobody else is."""
     return f"{_PROCESS}-{next(_numbers):x}-{os.getpid():x}"  # a forked child counts on from the same number
+
+
+def away_lease_id(owner: str, attempt: int, deadline: int) -> str:
+    """The lease of whoever performs away from here: it says whose it is, and by when the effect must be over, so that
+    no process has to remember it."""
+    return f"{_AWAY}-{digest(owner or secrets.token_hex(16))[:40]}-{attempt:x}-{deadline:x}"
+
+
+def deadline_of(lease_id: str) -> int | None:
+    """By when an effect that is performed away from here must be over; None for a lease of a process of ours."""
+    kind, _, rest = lease_id.partition("-")
+    return int(rest.rpartition("-")[2], 16) if kind == _AWAY else None
+
+
+def is_owned_by(lease_id: str, owner: str) -> bool:
+    """True where this owner, and no nameless one, was given the lease."""
+    return bool(owner) and lease_id.startswith(f"{_AWAY}-{digest(owner)[:40]}-")
 
 
 def wish_of(call: ToolCall, tool: Tool | None, problem: str) -> Wish:

@@ -18,8 +18,10 @@ from interlock.core.run import Run
 from interlock.faces.http.bodies import Calls, CallView, OutcomeView, PerformCall, decision_view
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import Request
+from interlock.faces.http.service import Service
 from interlock.ports import CallKey
 from interlock.redaction import Redactor
+from interlock.tools.cooperative import is_cooperative
 
 
 async def perform_call(request: Request) -> OutcomeView:
@@ -27,6 +29,12 @@ async def perform_call(request: Request) -> OutcomeView:
     answered from the record."""
     service, said = request.service, request.body
     run = await service.opened(request.principal, request.path["run_id"])
+    registered = service.gateway.tools.get(said.tool)
+    if registered is not None and is_cooperative(registered.performer):
+        raise Problem(
+            409, "cooperative", f"{said.tool} lives in the agent's own process",
+            remedy=f"POST /v1/runs/{run.run_id}/calls/admit", run_id=run.run_id,
+        )
     call_id = call_id_of(request, said)
     outcome = await service.perform(
         run, said.tool, said.args, call_id=call_id, key=request.key, step_id=step_id_of(said, run)
@@ -52,14 +60,15 @@ async def read_call(request: Request) -> CallView:
     """One call, by its id or its key."""
     service, call_id = request.service, request.path["call_id"]
     run = await service.run_of(request.principal, request.path["run_id"], request.query.tenant)
-    record = await service.blocking(_found, request, run, call_id)
+    record = await service.blocking(find_record, service, run, call_id)
     if record is None:
         raise Problem(404, "not_found", f"this run has no call {call_id!r:.80}", run_id=run.run_id)
     return call_view(record, service.gateway.redactor)
 
 
-def _found(request: Request, run: Run, call_id: str) -> Record | None:
-    store = request.service.gateway.store
+def find_record(service: Service, run: Run, call_id: str) -> Record | None:
+    """A call of a run, by its key or its id."""
+    store = service.gateway.store
     by_key: Record | None = store.load(CallKey(run.tenant, run.run_id, call_id))
     if by_key is not None:
         return by_key

@@ -241,7 +241,9 @@ class TicketView(Struct, frozen=True, kw_only=True):
 
     lease_id: str
     lease_until: int  #: renew before; after it the call counts as lost
+    lease_seconds: float  #: from now until then, for a client whose clock is another
     deadline: int  #: the effect must be over by then
+    seconds: float  #: from now until then
     tool: str
     args: Mapping[str, Any]
     key: str  #: pass it on to whatever dedupes
@@ -267,6 +269,7 @@ class Renewed(Struct, frozen=True, kw_only=True):
 
     go: bool
     lease_until: int
+    lease_seconds: float
     reason: str
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import BaseRoute
 
 from interlock.faces import console, mcp
-from interlock.faces.http import slack
+from interlock.faces.http import proxy, slack
 from interlock.faces.http.app import App
 from interlock.faces.http.service import Service
 from interlock.keyrings import identity_of
@@ -31,6 +31,6 @@ def compose(
     service.metrics = Metrics(gateway)
     front = mcp.app(service)
     mounted: list[BaseRoute] = [
-        *front.routes, *slack.routes(service), *console.routes(service)
+        *front.routes, *proxy.routes(service), *slack.routes(service), *console.routes(service)
     ]
     return App(service, mounted=mounted, lifespans=[*around, front.lifespan()])

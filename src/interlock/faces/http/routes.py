@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from interlock.faces.http import api_calls, api_health, api_runs, bodies
+from interlock.faces.http import api_away, api_calls, api_health, api_runs, bodies
 from interlock.faces.http.routing import AGENTS, EVERYBODY, OPERATORS, Route
 from interlock.reports import Report
 
@@ -35,6 +35,22 @@ _CALLS = (
         method="POST", path=f"{RUN}/calls", name="perform_call", summary="Use a tool, or hear why not",
         handler=api_calls.perform_call, may=AGENTS, body=bodies.PerformCall, answer=bodies.OutcomeView,
         problems=("not_found", "key_reused", "cooperative"),
+    ),
+    Route(
+        method="POST", path=f"{RUN}/calls/admit", name="admit_call",
+        summary="A ticket to perform one call in the client's own process, or its outcome",
+        handler=api_away.admit_call, may=AGENTS, body=bodies.AdmitCall, answer=bodies.Admitted,
+        problems=("not_found", "key_reused", "refused", "running"),
+    ),
+    Route(
+        method="POST", path=f"{RUN}/calls/{{call_id}}/renew", name="renew_call",
+        summary="The heartbeat of whoever performs a call", handler=api_away.renew_call, may=AGENTS,
+        body=bodies.RenewCall, answer=bodies.Renewed, problems=("not_found", "refused"),
+    ),
+    Route(
+        method="POST", path=f"{RUN}/calls/{{call_id}}/settle", name="settle_call", summary="How a call ended",
+        handler=api_away.settle_call, may=AGENTS, body=bodies.SettleCall, answer=bodies.OutcomeView,
+        problems=("not_found", "refused"),
     ),
     Route(
         method="GET", path=f"{RUN}/calls", name="list_calls", summary="The calls of a run, oldest first",

@@ -84,6 +84,9 @@ class Route(Struct, frozen=True, kw_only=True):
         return self.method != "GET"
 
 
+_END, _NAMED = "/", "/{}"  #: no segment of a path can be called so
+
+
 class Router:
     """Finds the route of a path by its segments. What is between slashes is unquoted after it was split."""
 
@@ -92,28 +95,37 @@ class Router:
         for route in routes:
             node = self._root
             for segment in route.path.strip("/").split("/"):
-                node = node.setdefault("{}" if segment.startswith("{") else segment, {})
-            node.setdefault("/", {})[route.method] = (route, _names(route.path))
+                node = node.setdefault(_NAMED if segment.startswith("{") else segment, {})
+            node.setdefault(_END, {})[route.method] = (route, _names(route.path))
 
     def find(self, method: str, raw_path: str) -> tuple[Route, dict[str, str]] | tuple[str, ...] | None:
         """The route and what stands for its names; the methods that there are instead; or None."""
-        node, given = self._root, []
-        for segment in raw_path[1:].split("/"):
-            below = node.get(segment) if segment != "/" else None
-            if below is None:
-                below = node.get("{}")
-                if below is None or not segment:
-                    return None
-                given.append(unquote(segment) if "%" in segment else segment)
-            node = below
-        methods = node.get("/")
-        if methods is None:
-            return None
-        found = methods.get(method)
+        others: set[str] = set()
+        found = _walk(self._root, raw_path[1:].split("/"), 0, method, others)
         if found is None:
-            return tuple(sorted(methods))
-        route, names = found
-        return route, dict(zip(names, given, strict=True))
+            return tuple(sorted(others)) or None
+        (route, names), given = found
+        return route, dict(zip(names, given[::-1], strict=True))
+
+
+def _walk(
+    node: dict[str, Any], segments: list[str], at: int, method: str, others: set[str]
+) -> tuple[Any, list[str]] | None:
+    """What is at the end of these segments, and what stood for names, the last first. A word goes before a name."""
+    if at == len(segments):
+        methods = node.get(_END, {})
+        others.update(methods)
+        return (methods[method], []) if method in methods else None
+    segment = segments[at]
+    if not segment:
+        return None
+    below = node.get(segment)
+    found = _walk(below, segments, at + 1, method, others) if below is not None else None
+    if found is None and (below := node.get(_NAMED)) is not None:
+        found = _walk(below, segments, at + 1, method, others)
+        if found is not None:
+            found[1].append(unquote(segment) if "%" in segment else segment)
+    return found
 
 
 def _names(path: str) -> tuple[str, ...]:

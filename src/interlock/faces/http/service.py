@@ -159,13 +159,17 @@ class Service:
     ) -> Outcome:
         """One call of a run. Raises KeyReused, LedgerUnavailable, Problem 422 for ids that cannot be. A name that no
         tool can have is refused by the gateway: models make them up."""
+        return await self.gateway.acall(self.call_of(run, tool, args, call_id=call_id, key=key, step_id=step_id))
+
+    def call_of(
+        self, run: Run, tool: str, args: Mapping[str, Any], *, call_id: str, key: str = "", step_id: str = ""
+    ) -> ToolCall:
+        """What a client wishes, as this run's. Raises Problem 422 for ids that cannot be."""
         for what, name in (("call_id", call_id), ("idempotency_key", key or call_id)):
             problem = self.gateway.redactor.problem_of_id(name, what)
             if problem is not None:
                 raise Problem(422, "bad_request", problem, run_id=run.run_id)
-        return await self.gateway.acall(
-            ToolCall(
-                tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id, tool=tool, args=args,
-                call_id=call_id, key=key or call_id, runtime=run.runtime, step_id=step_id,
-            )
+        return ToolCall(
+            tenant=run.tenant, agent=run.agent, env=run.env, run_id=run.run_id, tool=tool, args=args,
+            call_id=call_id, key=key or call_id, runtime=run.runtime, step_id=step_id,
         )
