@@ -5,6 +5,7 @@ import json
 from io import BytesIO
 
 import pytest
+from yarl import URL
 
 from interlock.errors import LedgerUnavailable
 from interlock.ports import HeadKey, RunKey
@@ -593,14 +594,13 @@ def test_the_list_of_models_and_the_count_of_tokens_are_no_turns(monkeypatch):
 
 def test_a_path_that_the_proxy_does_not_know_is_said_so_in_the_protocols_shape(monkeypatch):
     async def scenario(here):
-        for path in ("/openai/v1/files", "/openai/v1/responses/r1", "/anthropic/v1/messages/batches", "/openai/v1/.."):
-            async with here.client.get(here.url + path) as answer:
-                if path.endswith(".."):
-                    continue
-                assert (answer.status, "error" in await answer.json()) == (404, True)
-        for name in ("..%2fadmin", "a%00b", "m?x=1"):
-            async with here.client.get(f"{here.url}/openai/v1/models/{name}", headers={"x": "y"}) as answer:
-                assert answer.status in (401, 404)
+        keys = {"authorization": f"Bearer {here.key}"}
+        known = ("/openai/v1/files", "/openai/v1/responses/r1", "/anthropic/v1/messages/batches", "/anthropic/x")
+        made_up = [f"/openai/v1/models/{name}" for name in ("..%2fadmin", "a%00b", "a%3fx=1", "%2e%2e/admin")]
+        for path in (*known, *made_up):
+            for headers, status in (({}, 401), (keys, 404)):
+                async with here.client.get(URL(here.url + path, encoded=True), headers=headers) as answer:
+                    assert (answer.status, "error" in await answer.json()) == (status, True), path
         assert here.provider.paths == []
 
     run_in(monkeypatch, scenario)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.chat import Chat
-from interlock.faces.http.proxy.dialect import Dialect
+from interlock.faces.http.proxy.dialect import Call, Dialect
 from interlock.faces.http.proxy.door import Ask, Door, Fetch
 from interlock.faces.http.proxy.messages import Messages
 from interlock.faces.http.proxy.responses import Responses
 from interlock.faces.http.proxy.upstream import Upstream
-from interlock.faces.http.receive import Receive, Scope, Send
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -28,11 +27,9 @@ __all__ = ["routes"]
 class Nowhere(Door):
     """What the proxy does not pass on, in words that a client of that protocol understands."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI
-        """Whoever asks."""
-        if scope["type"] == "http":
-            detail = f"the model proxy has no {scope['method']} {scope['path']:.200}"
-            await self._refuse(Problem(404, "not_found", detail, remedy="docs/model-proxy.md lists what it has"), send)
+    async def _answer(self, call: Call) -> None:
+        detail = f"the model proxy has no {call.method} {call.params.get('rest', '')!r:.200}"
+        raise Problem(404, "not_found", detail, remedy="docs/model-proxy.md lists what it has")
 
 
 def routes(service: Service) -> list[BaseRoute]:

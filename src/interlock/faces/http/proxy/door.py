@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -37,7 +38,7 @@ _NAME = re.compile(r"[\w.:@/-]{1,200}", re.ASCII)
 SMALL = 65_536  #: bytes that are parsed in the event loop
 
 
-class Door:
+class Door(ABC):
     """What the endpoints of one protocol share."""
 
     def __init__(self, service: Service, upstream: Upstream, dialect: Dialect) -> None:
@@ -53,11 +54,10 @@ class Door:
         run_id = ""
         try:
             headers = headers_of(scope)
-            provider = self._provider()
             who, run_id = await self._who(headers)
             await self._answer(Call(
-                method=scope["method"], params=scope.get("path_params", {}), headers=headers, provider=provider,
-                who=who, run_id=run_id, receive=receive, send=send,
+                method=scope["method"], params=scope.get("path_params", {}), headers=headers,
+                provider=self._provider(), who=who, run_id=run_id, receive=receive, send=send,
             ))
         except ClientGone:
             return
@@ -67,8 +67,9 @@ class Door:
                 self._service.gateway.telemetry.trouble("a model request could not be answered", error)
             await self._refuse(problem, send)
 
+    @abstractmethod
     async def _answer(self, call: Call) -> None:
-        raise NotImplementedError
+        """Raises Problem, and whatever `errors.problem_of` knows, where nothing was sent; ClientGone."""
 
     # --- who, and for what -------------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class Door:
             headers.setdefault(RUN_ID, problem.run_id)
         if 400 <= problem.status < 500 and problem.status != 408:
             headers.setdefault(RETRY, "false")
-        body = msgspec.json.encode(self._dialect.error(problem))
+        body = self._upstream.cleaned(msgspec.json.encode(self._dialect.error(problem)))
         headers["content-length"] = str(len(body))
         await send({
             "type": "http.response.start", "status": problem.status, "headers": as_headers(headers.items())
