@@ -96,12 +96,12 @@ def crossed(value: Any) -> Iterator[Problem]:
     """What is wrong between one part of the file and another. Looks at the raw value, and forgives whatever is odd."""
     yield from _rule_ids(value)
     credentials = _mapping(value, "credentials")
-    for section in ("tools", "upstreams"):
-        for name, entry in _mapping(value, section).items():
+    for section in (("tools",), ("upstreams",), ("serve", "models")):
+        for name, entry in _mapping(value, *section).items():
             wanted = _mapping(entry).get("credential")
             if isinstance(wanted, str) and wanted not in credentials:
                 near = hint(wanted, credentials) or "; name it under credentials:"
-                yield Problem((section, name, "credential"), f"there is no credential {wanted!r}{near}")
+                yield Problem((*section, name, "credential"), f"there is no credential {wanted!r}{near}")
     for tenant, entry in _mapping(value, "tenants").items():
         for index, rule in enumerate(_list(entry, "policy", "rules")):
             if "tenants" in _mapping(rule):

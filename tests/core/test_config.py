@@ -197,6 +197,10 @@ def test_a_dict_is_told_of_by_its_place() -> None:
     ("source", "words"),
     [
         ({"polcy": {}}, "polcy: unknown key; did you mean 'policy'?"),
+        (
+            {"serve": {"models": {"openai": {"url": "https://x/v1", "credential": "nobodys"}}}},
+            "serve.models.openai.credential: there is no credential 'nobodys'",
+        ),
         ({"budgets": {"max_usd": 0.0000001}}, "more than 6 decimals"),
         ({"budgets": {"max_usd": -1}}, "0 or more dollars"),
         ({"budgets": {"max_usd": float("nan")}}, "not NaN"),
