@@ -8,7 +8,9 @@ from functools import partial
 import pytest
 
 from interlock import pins
+from interlock.core.call import Effect, Tool
 from interlock.core.principal import Role
+from interlock.tools.cooperative import RemoteTool
 from interlock.unit import Unit
 
 
@@ -219,6 +221,14 @@ def test_a_changed_definition_is_shown_and_accepted_as_it_was_shown(world, perso
     assert robin.post("/tool/accept", tool="fs.read", offered=pin.offered_digest).status_code == 303
     assert gateway.control.pins()[0].accepted_by == "robin"
     assert person(Role.AUDITOR).post("/tool/accept", tool="fs.read", offered="x").status_code == 403
+
+
+def test_each_tool_says_who_enforces_it(world, person):
+    world.gateway.register(RemoteTool(Tool(name="crm.note", effect=Effect.WRITE)))
+    robin = person(Role.AUDITOR)
+    assert "by the gateway: it performs" in robin.get("/tool", name="ticket.read").text
+    assert "the agent&#39;s own process performs" in robin.get("/tool", name="crm.note").text
+    assert robin.get("/tools").text.count("cooperative") == 1
 
 
 def test_the_audit_is_searched_and_verified(world, person):

@@ -18,6 +18,8 @@ from interlock.faces.cli_tools import Listed
 from interlock.faces.cli_tools import listed as all_tools
 from interlock.faces.console.desk import Visit
 from interlock.faces.http.problems import Problem
+from interlock.ports import Performer
+from interlock.tools.cooperative import is_cooperative
 
 
 async def listed(visit: Visit) -> Response:
@@ -68,5 +70,9 @@ def _told(visit: Visit, each: Listed) -> dict[str, Any]:
     return {
         "tool": each.tool, "upstream": each.upstream, "pin": each.pin, "changed": each.changed, "lines": lines,
         "registered": registered is not None, "problem": registered.problem if registered is not None else "",
-        "grade": str(getattr(registered.performer, "grade", "gateway")) if registered is not None else "",
+        "grade": _grade(registered.performer) if registered is not None else "",
     }
+
+
+def _grade(performer: Performer) -> str:
+    return "cooperative" if is_cooperative(performer) else "gateway"
