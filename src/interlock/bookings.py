@@ -57,7 +57,8 @@ def entry_of(record: Record, kind: Kind, now: int, **told: object) -> Entry:
 
 
 def stop(tx: Tx, run: Run, reason: StopReason, detail: str, now: int, by: str = "") -> Run:
-    """Throw the latch of a run. What its unfinished steps held is spent: the model was probably asked."""
+    """Throw the latch of a run. What its unfinished steps held is spent: the model was probably asked. Nobody is asked
+    any more for what it will not do."""
     if run.stop_reason is not None:
         return run
     for step_id in run.open_steps:
@@ -65,6 +66,11 @@ def stop(tx: Tx, run: Run, reason: StopReason, detail: str, now: int, by: str = 
         if step is not None and step.ended_at is None:
             let_go(tx, step.hold, step.hold.amounts)
             tx.put(StepKey(run.tenant, run.run_id, step_id), replace(step, ended_at=now, forfeited=True))
+    for approval_id in run.asking:
+        key = ApprovalKey(run.tenant, approval_id)
+        asked = tx.get(key)
+        if asked is not None and asked.run_id == run.run_id and asked.standing is Standing.WAITING:
+            tx.put(key, replace(asked, standing=Standing.WITHDRAWN))
     stopped = replace(run.stopped(reason, detail, now), open_steps=())
     tx.put(RunKey(run.tenant, run.run_id), stopped)
     tx.append(

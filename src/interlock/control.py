@@ -56,15 +56,18 @@ class Control:
 
     def approve(
         self, approval_id: str, *,
-        by: str, note: str = "", args: Mapping[str, Any] | None = None, tenant: str | None = None,
+        by: str, note: str = "", args: Mapping[str, Any] | None = None, tenant: str | None = None, seen: str = "",
     ) -> Approval:
-        """Say yes; with `args`, to these arguments instead. The call runs when it is sent again.
+        """Say yes; with `args`, to these arguments instead. The call runs when it is sent again. `seen`: the digest
+        that the person was shown (`Approval.digest`), so that what was edited since is not approved unseen.
 
         Raises Refused: no such approval (for this tenant), answered already, expired, frozen by a kill switch, asked by
         the same person, or by a run that has stopped.
         """
 
         def answer(tx: Tx, approval: Approval, now: int, said: str) -> Approval:
+            if seen and seen != approval.digest:
+                raise Refused("the arguments were edited since they were shown; look again")
             bound, edited = approval.digest, None
             if args is not None:
                 bound = self._bound(tx, approval, args)
@@ -109,12 +112,13 @@ class Control:
             self._refuse_frozen(approval)
             if approval.standing is Standing.WAITING and bookings.is_over(approval, self._gateway.board, now):
                 raise Refused(f"approval {approval_id} has expired; the agent has to ask again in a new call")
+            run = tx.get(RunKey(found.tenant, found.run_id))
+            asked_in_vain = approval.standing is Standing.WITHDRAWN or kind is Kind.APPROVED
+            if asked_in_vain and run is not None and run.stop_reason is not None:
+                raise Refused(f"run {run.run_id} has stopped ({run.stop_reason}); what it asked for runs no more")
             refusal = rules.refusal(approval, by, yes=kind is Kind.APPROVED)
             if refusal is not None:
                 raise Refused(refusal)
-            run = tx.get(RunKey(found.tenant, found.run_id))
-            if kind is Kind.APPROVED and run is not None and run.stop_reason is not None:
-                raise Refused(f"run {run.run_id} has stopped ({run.stop_reason}); what it asked for runs no more")
             answered = answer(tx, approval, now, note)
             tx.put(key, answered)
             tx.append(

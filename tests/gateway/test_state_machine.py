@@ -77,7 +77,7 @@ class Question:
     def __init__(self, call: Call, now: float) -> None:
         self.call, self.n = call, call.n
         self.standing = "waiting"
-        self.expires = now + EXPIRES
+        self.asked, self.expires = now, now + EXPIRES
 
 
 class Machine(RuleBasedStateMachine):
@@ -192,6 +192,9 @@ class Machine(RuleBasedStateMachine):
             for _ in self.steps[run]:
                 self.end_of_step(run)
             self.steps[run] = []
+            for question in self.questions.values():  # nobody is asked for what will not be done
+                if question.call.run == run and question.standing == "waiting":
+                    question.standing = "withdrawn"
 
     def end_of_step(self, run: str) -> None:
         self.held[f"{run} steps"] -= 1
@@ -214,7 +217,7 @@ class Machine(RuleBasedStateMachine):
                     call.state = "lapsed"
                     self.hold(call, -1)
                     self.spend(call)
-        for question in self.questions.values():
+        for _, question in sorted(self.questions.items(), key=lambda each: (each[1].asked, each[0])):
             if question.standing == "waiting" and question.expires <= self.now:
                 self.expire(question)
 

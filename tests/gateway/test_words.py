@@ -220,12 +220,29 @@ def test_whoever_has_said_yes_may_still_say_no_while_others_are_asked(house: Hou
     assert run.call("ask", {}, call_id="c1").kind == "denied"
 
 
-def test_nobody_says_yes_to_what_a_stopped_run_has_asked_for(house: House, start: START) -> None:
+def test_nobody_is_asked_for_what_a_stopped_run_has_wanted_and_whoever_answers_is_told_why(
+    house: House, start: START
+) -> None:
     gw = house.open({"approvals": {"required_for": ["ask"]}})
-    gw.tool("ask", effect="write")(lambda: "done")
-    run = start(gw)
-    asked = run.call("ask", {}).approval_id or ""
+    gw.tool("ask", effect="write")(lambda of: f"done {of}")
+    run, other = start(gw), start(gw)
+    asked = [run.call("ask", {"of": of}).approval_id or "" for of in ("one", "two")]
+    of_another = other.call("ask", {"of": "one"}).approval_id
     run.stop("cancelled")
-    with pytest.raises(interlock.Refused, match=r"has stopped \(cancelled\)"):
-        gw.control.approve(asked, by="ann")
-    assert gw.control.reject(asked, by="ann").standing == "rejected"
+    assert [each.approval_id for each in gw.control.approvals(tenant="acme")] == [of_another]
+    standing = {each.approval_id: each.standing for each in gw.control.approvals(waiting=False)}
+    assert [standing[each] for each in asked] == ["withdrawn", "withdrawn"]
+    for answer in (gw.control.approve, gw.control.reject):
+        with pytest.raises(interlock.Refused, match=r"has stopped \(cancelled\)"):
+            answer(asked[0], by="ann")
+    assert run.call("ask", {"of": "one"}).kind == "stopped"
+
+
+def test_a_no_that_stops_the_run_takes_back_its_other_questions(house: House, start: START) -> None:
+    gw = house.open({"approvals": {"required_for": ["ask"], "on_reject": "stop"}})
+    gw.tool("ask", effect="write")(lambda of: f"done {of}")
+    run = start(gw)
+    first, second = (run.call("ask", {"of": of}).approval_id or "" for of in ("one", "two"))
+    gw.control.reject(first, by="ann")
+    standing = {each.approval_id: each.standing for each in gw.control.approvals(waiting=False)}
+    assert standing == {first: "rejected", second: "withdrawn"}
