@@ -83,7 +83,7 @@ def test_what_was_edited_meanwhile_is_not_approved_unseen(world, person, asked):
     _, pending = asked
     answer = person().post(f"/approvals/{pending.approval_id}/approve", digest="sha256:of-something-older")
     assert answer.status_code == 409
-    assert "Look again" in answer.text
+    assert "look again" in answer.text
     assert world.gateway.store.find_approval(pending.approval_id).standing == "waiting"
 
 

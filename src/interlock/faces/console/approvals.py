@@ -38,9 +38,10 @@ async def waiting(visit: Visit) -> Response:
     tenant = await visit.tenant()
 
     def look() -> tuple[list[dict[str, Any]], int, list[Switch]]:
-        found = [stands(visit.gateway, each, visit.principal) for each in waiting_for(visit.gateway, tenant)]
+        gateway, switches = visit.gateway, visit.gateway.board.history()
+        found = [stands(gateway, each, visit.principal, switches) for each in waiting_for(gateway, tenant)]
         found = [each for each in found if each.waits]
-        active = [each for each in visit.gateway.board.active() if visible(visit.principal, each)]
+        active = [each for each in switches if each.active and visible(visit.principal, each)]
         return [_card(each) for each in found[:MOST]], len(found), active
 
     cards, total, switches = await visit.blocking(look)
@@ -66,12 +67,10 @@ async def approve(visit: Visit) -> Response:
         if problem:
             return await _shown(visit, approval, problem, 422)
     try:
-        # the digest is the one that the page showed: what was edited since then is not approved unseen
-        if form.get("digest", "") != approval.digest:
-            return await _shown(visit, approval, "The arguments were edited since you saw them. Look again.", 409)
         answered = await visit.blocking(
             visit.gateway.control.approve, approval.approval_id, by=visit.principal.name, note=form.get("note", ""),
             args=args, tenant=approval.tenant,
+            seen=form.get("digest", "") or "nothing",  # what was edited since the page was made is not approved unseen
         )
     except InterlockError as error:
         return await _shown(visit, await _found(visit), str(error), 409)

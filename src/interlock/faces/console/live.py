@@ -73,8 +73,9 @@ class Arrivals:
         gateway = visit.gateway
 
         def told() -> bytes:
+            switches = gateway.board.history()
             found = [
-                stands(gateway, each, visit.principal)
+                stands(gateway, each, visit.principal, switches)
                 for each in self._seen
                 if visit.principal.sees(each.tenant) and (not tenant or each.tenant == tenant)
             ]
