@@ -144,17 +144,24 @@ class RemoteRun:
         admitted = await self._gateway.ask("POST", f"{self._path}/calls/admit", body, wish.headers)
         if admitted["ticket"] is None:
             return _outcome(admitted["outcome"])
-        return msgspec.convert(admitted["ticket"], _Ticket)
+        ticket = msgspec.convert(admitted["ticket"], _Ticket)
+        if not await self._goes_on(wish, ticket):  # the last look at the kill switches
+            return await self._settled(wish, ticket, {"outcome": "not_begun"})
+        return ticket
 
     async def _beat(self, wish: _Wish, ticket: _Ticket, stop: Callable[[], object]) -> None:
         """Keep the lease alive; where the gateway says that it is over, end the effect."""
-        path, body = self._of(wish, "renew"), {"lease_id": ticket.lease_id}
         while True:
             await asyncio.sleep(ticket.lease_seconds / 3)
             with suppress(LedgerUnavailable):
-                if not (await self._gateway.ask("POST", path, body))["go"]:
+                if not await self._goes_on(wish, ticket):
                     stop()
                     return
+
+    async def _goes_on(self, wish: _Wish, ticket: _Ticket) -> bool:
+        renewed = await self._gateway.ask("POST", self._of(wish, "renew"), {"lease_id": ticket.lease_id})
+        goes_on: bool = renewed["go"]
+        return goes_on
 
     async def _settled(self, wish: _Wish, ticket: _Ticket, told: dict[str, Any]) -> Outcome:
         body = {"lease_id": ticket.lease_id, **told, "usd": wish.cost[-1] if wish.cost else None}

@@ -8,10 +8,12 @@ import pytest
 import uvicorn
 
 import interlock
+from interlock.core.call import Effect, Tool
 from interlock.core.principal import Principal, Role
 from interlock.faces.http.app import App
 from interlock.faces.http.service import Service
 from interlock.keyrings import identity_of
+from interlock.tools.cooperative import RemoteTool
 
 CONFIG = {
     "ledger": "memory:",
@@ -41,6 +43,9 @@ class Served:
         def broken(ticket: int) -> str:
             raise OSError("the reply was lost")
 
+        for name, effect in (("ticket.local", Effect.WRITE), ("ticket.look", Effect.READ)):
+            schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+            self.gateway.register(RemoteTool(Tool(name=name, effect=effect, schema=schema)))
         self.identity = identity_of(self.gateway)
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))
@@ -161,3 +166,94 @@ def test_a_gateway_that_is_not_there_is_named(served):
         gateway.run()
     with pytest.raises(interlock.ConfigError, match="named by its URL"):
         interlock.connect("localhost:8420", "k")
+
+
+# --- tools that live in the client's process -------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sync", "async"])
+def local(request, gateway):
+    """The same tools, sync and async: what they did is in `local.seen`."""
+    seen = []
+
+    def write(text):
+        seen.append(text)
+        if text == "broken":
+            raise OSError("the disk is gone")
+        if text == "untouched":
+            raise interlock.NotDone("the door was closed")
+        return {"length": len(text)}
+
+    if request.param == "sync":
+
+        def local_tool(text: str) -> dict:
+            return write(text)
+
+    else:
+
+        async def local_tool(text: str) -> dict:
+            return write(text)
+
+    gateway.tool("ticket.local", effect="write")(local_tool)
+    gateway.tool("ticket.look", effect="read")(local_tool)
+    gateway.seen = seen
+    return gateway
+
+
+def test_a_tool_of_the_client_is_decided_and_recorded_over_there(served, local):
+    run = local.run()
+    out = run.call("ticket.local", {"text": "abc"}, call_id="c1")
+    assert (out.kind, out.value) == ("done", {"length": 3})
+    again = run.call("ticket.local", {"text": "abc"}, call_id="c1")
+    assert (again.replayed, again.value) == (True, {"length": 3})
+    assert local.seen == ["abc"]
+    assert run.report().tool_calls.used == 1
+    kinds = [entry.kind for entry in served.gateway.audit.entries(tenant="acme") if entry.tool == "ticket.local"]
+    assert kinds == ["decided", "settled"]
+
+
+def test_a_tool_of_the_client_is_awaited_by_async_callers(local):
+    async def main():
+        run = local.run()
+        return await asyncio.gather(*(run.acall("ticket.local", {"text": "x" * n}) for n in (1, 2, 3)))
+
+    assert sorted(out.value["length"] for out in asyncio.run(main())) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "kind"),
+    [
+        ("ticket.local", "broken", "unknown"),
+        ("ticket.look", "broken", "failed"),
+        ("ticket.local", "untouched", "failed"),
+    ],
+)
+def test_what_an_exception_leaves_behind_is_told_as_it_is(local, tool, text, kind):
+    out = local.run().call(tool, {"text": text})
+    assert out.kind == kind
+    assert ("the disk is gone" if text == "broken" else "the door was closed") in out.text
+
+
+def test_a_tool_of_the_client_that_is_not_allowed_is_not_performed(served, local):
+    run = local.run()
+    served.gateway.control.kill(tool="ticket.local", reason="incident", by="ada")
+    assert run.call("ticket.local", {"text": "abc"}).kind == "denied"
+    assert run.call("ticket.local", {"text": 3}).kind == "denied"
+    assert local.seen == []
+
+
+def test_a_kill_between_ticket_and_effect_is_seen(served, local):
+    run = local.run()
+    ask = local.ask
+
+    async def killed_after_admission(method, path, body=None, more=None):
+        answer = await ask(method, path, body, more)
+        if path.endswith("/admit"):
+            await asyncio.to_thread(served.gateway.control.kill, tool="ticket.local", reason="incident", by="ada")
+        return answer
+
+    local.ask = killed_after_admission
+    out = run.call("ticket.local", {"text": "abc"}, call_id="c1")
+    assert out.kind == "denied"
+    assert local.seen == []
+    assert run.report().tool_calls.held == 0
