@@ -45,7 +45,7 @@ class Problem(Exception):
     def body(self) -> ProblemBody:
         """As it is sent."""
         return ProblemBody(
-            type=f"https://interlock.invalid/problems#{self.code}", title=TITLES.get(self.code, self.code),
+            type=f"urn:interlock:problem:{self.code}", title=TITLES.get(self.code, self.code),
             status=self.status, code=self.code, detail=self.detail, remedy=self.remedy, run_id=self.run_id,
         )
 
