@@ -18,7 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 class ProblemBody(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The body of a problem. `code` is for programs and never changes, `detail` and `remedy` are for people."""
 
-    type: str  #: a URI: the part of the docs that says more
+    type: str  #: a URN with the code
     title: str
     status: int
     code: str
