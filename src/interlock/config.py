@@ -32,6 +32,7 @@ from interlock.config_values import (
     Architecture,
     AuditSettings,
     Caps,
+    Limited,
     LoggingSettings,
     Price,
     Quota,
@@ -41,6 +42,7 @@ from interlock.config_values import (
     ToolDeclaration,
     Upstream,
 )
+from interlock.core.budget import Limits, Window
 from interlock.core.call import Tool
 from interlock.core.names import problem_of_name
 from interlock.core.policy import Policy
@@ -129,16 +131,24 @@ class Config:
         return self._cached_quotas(tenant, agent, tool)
 
     def _quotas(self, tenant: str, agent: str, tool: str) -> tuple[Quota, ...]:
-        nothing = Caps()
-        of_tenant = stricter_windows((self.caps.windows, self.tenants.get(tenant, nothing).windows))
-        of_agent = self.agents.get(agent, nothing).windows
-        of_tool = stricter_windows(each.windows for _, each in self._declarations(tool)) if tool else {}
         used = ("tool_calls", "usd") if tool else ("steps", "usd", "tokens")
-        found: list[Quota] = []
-        found += [Quota("tenant", tenant, window, limits) for window, limits in of_tenant.items()]
-        found += [Quota("agent", agent, window, limits) for window, limits in of_agent.items()]
-        found += [Quota("tool", tool, window, limits) for window, limits in of_tool.items()]
+        named: list[tuple[Limited, str]] = [("tenant", tenant), ("agent", agent)]
+        named += [("tool", tool)] if tool else []
+        found = [
+            Quota(scope, subject, window, limits)
+            for scope, subject in named
+            for window, limits in self.windows(scope, subject).items()
+        ]
         return tuple(each for each in found if any(getattr(each.limits, unit) is not None for unit in used))
+
+    def windows(self, scope: Limited, subject: str) -> Mapping[Window, Limits]:
+        """The windows that limit a tenant, an agent or a tool; of the last two for each tenant apart."""
+        nothing = Caps()
+        if scope == "tenant":
+            return stricter_windows((self.caps.windows, self.tenants.get(subject, nothing).windows))
+        if scope == "agent":
+            return self.agents.get(subject, nothing).windows
+        return stricter_windows(each.windows for _, each in self._declarations(subject))
 
     def declared(self, tool: Tool, said: Collection[str] | None = None) -> Tool:
         """The tool with what the config says of it.

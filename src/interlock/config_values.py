@@ -24,10 +24,14 @@ class RunBudget(Struct, frozen=True, kw_only=True):
     max_repeats: int
 
 
+Limited = Literal["agent", "tenant", "tool"]
+"""Whose windows of time can be limited."""
+
+
 class Quota(Struct, frozen=True):
     """What may be used in each window of time. Of an agent and of a tool: for each tenant apart."""
 
-    scope: Literal["agent", "tenant", "tool"]
+    scope: Limited
     subject: str
     window: Window
     limits: Limits

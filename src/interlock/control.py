@@ -30,6 +30,7 @@ from interlock.core.switch import Mode, Scope, Switch
 from interlock.core.verdict import StopReason
 from interlock.errors import LedgerUnavailable, Refused
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
+from interlock.quotas import unlimited
 from interlock.results import encode_result
 from interlock.unit import Tx, Unit
 
@@ -333,6 +334,12 @@ class Control:
             if problem is not None:
                 raise Refused(problem)
         scope, subject = named[0] if named else ("tenant", tenant)
+        if not run_id:
+            useless = unlimited(
+                self._gateway.config, amounts, Window(window), tenant=tenant, agent=agent, tool=tool
+            )
+            if useless is not None:
+                raise Refused(useless)
         note = self._words(by, note)
 
         def act(tx: Tx) -> Account:

@@ -175,11 +175,15 @@ def test_a_run_is_topped_up(story):
 
 
 def test_a_window_is_topped_up(story):
+    limits = "budgets: {usd_per_month: 1}\nagents: {support-bot: {budgets: {tool_calls_per_day: 1}}}\n"
+    story.config.write_text(story.config.read_text() + limits)
     raised = story.json(
         "top-up", "--tenant", "acme", "--agent", "support-bot", "--window", "day", "--tool-calls", "3", *BY
     )
     assert (raised["agent"], raised["window"], raised["extra"]["tool_calls"]) == ("support-bot", "day", 3)
     assert "tenant acme" in story.cli("top-up", "--tenant", "acme", "--window", "month", "--usd", "5", *BY)
+    story.cli("top-up", "--tenant", "acme", "--agent", "nosuch", "--window", "day", "--tool-calls", "3", *BY, code=1)
+    assert "tool_calls per day of agent support-bot" in " ".join(story.err.split())
 
 
 @pytest.mark.parametrize(

@@ -376,6 +376,45 @@ def test_a_top_up_that_is_none_is_refused(gw, start, wrong):
     assert [entry.kind for entry in gw.audit.entries(tenant="acme")] == ["run_opened"]
 
 
+LIMITED = {
+    "budgets": {"tool_calls_per_day": 1},
+    "agents": {"bot": {"budgets": {"usd_per_month": 5}}},
+    "tools": {"mail.*": {"budgets": {"tool_calls_per_hour": 3}}},
+}
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        {"agent": "nosuch", "window": "month", "usd": 1},
+        {"agent": "bot", "window": "day", "usd": 1},
+        {"agent": "bot", "window": "month", "tool_calls": 1},
+        {"tool": "kb.read", "window": "hour", "tool_calls": 1},
+        {"tool": "mail.*", "window": "hour", "tool_calls": 1},
+        {"window": "day", "usd": 1},
+        {"window": "month", "tool_calls": 1},
+    ],
+    ids=repr,
+)
+def test_a_top_up_of_what_nothing_limits_is_refused_and_told_what_is_limited(house, useless):
+    gw = house.open(LIMITED)
+    with pytest.raises(interlock.Refused, match="nothing to raise") as refused:
+        gw.control.top_up(tenant="acme", by="boss", **useless)
+    limited = "tool_calls per day of tenant acme; usd per month of agent bot; tool_calls per hour of tool mail.*"
+    assert limited in str(refused.value)
+    assert list(gw.audit.entries(tenant="acme")) == []
+
+
+def test_a_top_up_of_what_is_limited_is_taken(house):
+    gw = house.open(LIMITED)
+    for useful in (
+        {"agent": "bot", "window": "month", "usd": 1},
+        {"tool": "mail.send", "window": "hour", "tool_calls": 1},
+        {"window": "day", "tool_calls": 1, "usd": 1},
+    ):
+        gw.control.top_up(tenant="acme", by="boss", **useful)
+
+
 # --- model turns in dollars ------------------------------------------------------------------------------------------
 
 
