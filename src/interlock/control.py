@@ -28,7 +28,7 @@ from interlock.core.names import problem_of_name, problem_of_words
 from interlock.core.record import NO_RESULT, Record
 from interlock.core.switch import Mode, Scope, Switch
 from interlock.core.verdict import StopReason
-from interlock.errors import LedgerUnavailable, Refused
+from interlock.errors import KeyReused, LedgerUnavailable, Refused
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
 from interlock.quotas import unlimited
 from interlock.results import encode_result
@@ -313,11 +313,12 @@ class Control:
     def top_up(
         self, *, tenant: str, by: str, note: str = "",
         run_id: str = "", agent: str = "", tool: str = "", window: str = "run",
-        steps: int = 0, tool_calls: int = 0, usd: float = 0.0, tokens: int = 0,
+        steps: int = 0, tool_calls: int = 0, usd: float = 0.0, tokens: int = 0, once: str = "",
     ) -> Account:
         """Raise the limits of a run, or of the window that runs now for an agent, a tool or the tenant.
 
-        A run that has stopped stays stopped. Raises Refused for amounts that are not positive.
+        `once`: with the same word, the same thing is topped up once. A run that has stopped stays stopped. Raises
+        Refused for amounts that are not positive, KeyReused where the word stands for other amounts.
         """
         numbers = all(type(count) is int for count in (steps, tool_calls, tokens)) and type(usd) in (int, float)
         micros = round(usd * MICROS) if numbers and math.isfinite(usd) else -1
@@ -347,6 +348,14 @@ class Control:
             if run_id and tx.get(RunKey(tenant, run_id)) is None:
                 raise Refused(f"there is no run {run_id!r} of tenant {tenant!r}")
             key = AccountKey(tenant, scope, subject, Window(window), Window(window).start(now))
+            if once:  # an account of its own, which nothing is booked on, remembers it
+                mark = AccountKey(tenant, "topped_up", digest(once, scope, subject, window), Window.RUN, 0)
+                before = tx.get(mark)
+                if before is not None and before.extra != amounts:
+                    raise KeyReused(f"{once!r:.80} stands for another top-up of {scope} {subject!r:.80}")
+                if before is not None:
+                    return tx.get(key) or Account()
+                tx.put(mark, Account(extra=amounts))
             account = (tx.get(key) or Account()).top_up(amounts)
             tx.put(key, account)
             added = {unit: getattr(amounts, unit) for unit in UNITS}

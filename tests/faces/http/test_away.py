@@ -37,8 +37,8 @@ async def admit(agent: httpx2.AsyncClient, run_id: str, tool: str = "note", **sa
     body = {"tool": tool, "args": {"text": "hello"}, "call_id": "c1", **said}
     answer = await agent.post(f"/v1/runs/{run_id}/calls/admit", json=body)
     assert answer.status_code == 200, answer.text
-    said = answer.json()
-    return said
+    admitted: dict[str, Any] = answer.json()
+    return admitted
 
 
 async def settle(agent: httpx2.AsyncClient, run_id: str, lease_id: str, **said: Any) -> httpx2.Response:

@@ -6,11 +6,14 @@ of its own, because anybody may ask.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from interlock.core.audit import SYSTEM
 from interlock.core.budget import Account, AccountKey, Window
 from interlock.errors import InterlockError
 from interlock.faces.http.bodies import Health
-from interlock.faces.http.routing import Request
+from interlock.faces.http.problems import Problem
+from interlock.faces.http.routing import TEXT, Request, Stream
 from interlock.gateway import Gateway
 from interlock.ports import HeadKey
 from interlock.unit import Tx, Unit
@@ -62,6 +65,22 @@ def _write(gateway: Gateway) -> None:
 
 def _read(gateway: Gateway) -> None:
     gateway.board.active()
+
+
+async def metrics(request: Request) -> Stream:
+    """In Prometheus' text format, of all tenants: for a credential that is of none."""
+    service = request.service
+    if not request.principal.sees(SYSTEM):
+        await service.refuse(request.principal, "metrics: concern every tenant")
+        raise Problem(403, "forbidden", "the metrics concern every tenant", remedy="use a credential of no tenant")
+    if service.metrics is None:
+        raise Problem(404, "not_found", "this gateway counts nothing")
+    page = await service.blocking(service.metrics.page)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield page
+
+    return Stream(f"{TEXT}; version=0.0.4; charset=utf-8", whole())
 
 
 async def openapi(request: Request) -> dict[str, object]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, convert, json, structs
 
-from interlock.core.approval import Approval
-from interlock.core.audit import Entry
+from interlock.core.approval import Approval, Standing
+from interlock.core.audit import Entry, Kind
 from interlock.core.budget import Amounts, Limits
-from interlock.core.switch import Switch
-from interlock.core.verdict import Decision, StopReason
+from interlock.core.switch import Mode, Switch
+from interlock.core.verdict import Decision, Reason, StopReason
 
 Name = Annotated[str, Meta(max_length=200)]
 Words = Annotated[str, Meta(max_length=10_000)]
@@ -219,10 +219,14 @@ def decision_view(decision: Decision) -> DecisionView:
     """A decision with its verdicts as words."""
     return DecisionView(
         verdict=decision.verdict.word, rule=decision.rule, policy_version=decision.policy_version,
-        reasons=[
-            ReasonView(guard=each.guard, verdict=each.verdict.word, text=each.text, rule=each.rule, stop=each.stop)
-            for each in decision.reasons
-        ],
+        reasons=[reason_view(each) for each in decision.reasons],
+    )
+
+
+def reason_view(reason: Reason) -> ReasonView:
+    """A reason with its verdict as a word."""
+    return ReasonView(
+        guard=reason.guard, verdict=reason.verdict.word, text=reason.text, rule=reason.rule, stop=reason.stop
     )
 
 
@@ -294,10 +298,61 @@ class ListApprovals(OfTenant, frozen=True, kw_only=True):
     limit: Limit = 100
 
 
+class AnswerView(Struct, frozen=True, kw_only=True):
+    """One person's answer."""
+
+    by: str
+    at: int
+    yes: bool
+    note: str
+
+
+class CardView(Struct, frozen=True, kw_only=True):
+    """What a person is shown, redacted. `suspicious`: argument → where its value came from."""
+
+    tool: str
+    rule: str
+    reason: str
+    arguments: Mapping[str, Any]
+    effect: str
+    risk: str
+    description: str
+    suspicious: Mapping[str, str]
+    request: str
+    cost_usd: int
+
+
+class ApprovalView(Struct, frozen=True, kw_only=True):
+    """One question to people, and their answers."""
+
+    approval_id: str
+    tenant: str
+    agent: str
+    env: str
+    run_id: str
+    call_id: str
+    tool: str
+    digest: str
+    policy_version: str
+    card: CardView
+    asked_at: int
+    expires_at: int
+    quorum: int
+    requested_by: list[str]
+    standing: Standing
+    answers: list[AnswerView]
+    edited: Mapping[str, Any] | None
+
+
+def approval_view(approval: Approval) -> ApprovalView:
+    """An approval for the wire."""
+    return convert(approval, ApprovalView, from_attributes=True)
+
+
 class Approvals(Struct, frozen=True):
     """The newest first."""
 
-    approvals: list[Approval]
+    approvals: list[ApprovalView]
 
 
 class WaitApproval(Body, frozen=True, kw_only=True):
@@ -328,10 +383,38 @@ class ListSwitches(Body, frozen=True, kw_only=True):
     active: bool = True
 
 
+class ScopeView(Struct, frozen=True, kw_only=True):
+    """What a switch holds for. "" holds for all; all "" is everything."""
+
+    tenant: str
+    agent: str
+    tool: str
+    run: str
+
+
+class SwitchView(Struct, frozen=True, kw_only=True):
+    """One kill, with its release once it has come."""
+
+    switch_id: str
+    scope: ScopeView
+    mode: Mode
+    by: str
+    reason: str
+    at: int
+    released_at: int | None
+    released_by: str
+    release_reason: str
+
+
+def switch_view(switch: Switch) -> SwitchView:
+    """A switch for the wire."""
+    return convert(switch, SwitchView, from_attributes=True)
+
+
 class Switches(Struct, frozen=True):
     """Oldest first."""
 
-    switches: list[Switch]
+    switches: list[SwitchView]
 
 
 class Kill(OfTenant, frozen=True, kw_only=True):
@@ -411,23 +494,77 @@ class ListEntries(OfTenant, frozen=True, kw_only=True):
     limit: Limit = 100
 
 
+class EntryView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the audit; what does not concern it is left out. The bytes that its hash covers are in the export."""
+
+    tenant: str
+    seq: int
+    at: int
+    kind: Kind
+    prev: str
+    v: int
+    by: str = ""
+    note: str = ""
+    run_id: str = ""
+    step_id: str = ""
+    call_id: str = ""
+    key: str = ""
+    agent: str = ""
+    env: str = ""
+    runtime: str = ""
+    tool: str = ""
+    verdict: str = ""
+    reasons: list[ReasonView] = []
+    policy_version: str = ""
+    outcome: str = ""
+    args: Mapping[str, Any] = {}
+    args_digest: str = ""
+    result_digest: str = ""
+    schema_digest: str = ""
+    error: str = ""
+    approval_id: str = ""
+    attempt: int = 0
+    usd: int = 0
+    tokens: int = 0
+    detail: Mapping[str, Any] = {}
+
+
+def entry_view(entry: Entry) -> EntryView:
+    """An entry for the wire."""
+    told = structs.asdict(entry)
+    told |= {"args": json.decode(entry.args), "reasons": [reason_view(each) for each in entry.reasons]}
+    return EntryView(**told)
+
+
 class Entries(Struct, frozen=True):
     """In order. `next` is what to ask `after`; None where the end was reached."""
 
-    entries: list[Entry]
+    entries: list[EntryView]
     next: int | None
 
 
 class Verified(Struct, frozen=True, kw_only=True):
-    """What the verifier found. `first_bad`: number and reason of the first entry that cannot be believed."""
+    """What the verifier found. `first_bad`: the number of the first entry that cannot be believed."""
 
     ok: bool
     tenant: str
     entries: int
     head: str
-    problem: str
+    text: str  #: all of it in one line
     first_bad: int | None
     remarks: list[str]
+
+
+class ListCheckpoints(OfTenant, frozen=True, kw_only=True):
+    """How many, at most."""
+
+    limit: Limit = 100
+
+
+class Checkpoints(Struct, frozen=True):
+    """The texts of signed notes, the newest first."""
+
+    notes: list[str]
 
 
 class Checkpoint(Struct, frozen=True):
@@ -495,13 +632,12 @@ class RuleView(Struct, frozen=True, kw_only=True):
 
 
 class CheckCall(OfTenant, frozen=True, kw_only=True):
-    """What would this call get? Nothing is performed. With `run_id`, as that run stands now; else as in a new run."""
+    """What would this call get? Nothing is performed, nothing is written."""
 
     tool: Name
     args: Args = {}
-    agent: Name = ""
-    env: Name = ""
-    run_id: Name = ""
+    agent: Name
+    env: Name
     request: Words = ""
 
 

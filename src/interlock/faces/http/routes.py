@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from interlock.faces.http import api_away, api_calls, api_health, api_runs, bodies
-from interlock.faces.http.routing import AGENTS, EVERYBODY, OPERATORS, Route
+from interlock.core.principal import Role
+from interlock.faces.http import (
+    api_approvals,
+    api_audit,
+    api_away,
+    api_calls,
+    api_control,
+    api_health,
+    api_runs,
+    api_tools,
+    bodies,
+)
+from interlock.faces.http.routing import AGENTS, AUDITORS, EVENTS, EVERYBODY, LINES, OPERATORS, PEOPLE, TEXT, Route
 from interlock.reports import Report
 
 RUN = "/v1/runs/{run_id}"
+APPROVERS = (Role.APPROVER,)
 STOPPERS = (*AGENTS, *OPERATORS)
 
 _OPEN = (
@@ -104,5 +116,111 @@ _RUNS = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_CALLS, *_RUNS, *_OPEN)
+_APPROVALS = (
+    Route(
+        method="GET", path="/v1/approvals", name="list_approvals", summary="What people are asked, the newest first",
+        handler=api_approvals.list_approvals, may=PEOPLE, query=bodies.ListApprovals, answer=bodies.Approvals,
+    ),
+    Route(
+        method="GET", path="/v1/approvals/events", name="approval_events",
+        summary="Server-sent events: what waits, and what becomes of it", handler=api_approvals.approval_events,
+        may=PEOPLE, query=bodies.OfTenant, media=EVENTS,
+    ),
+    Route(
+        method="GET", path="/v1/approvals/{approval_id}", name="read_approval",
+        summary="One approval, or the answer to it once it has come", handler=api_approvals.read_approval,
+        may=EVERYBODY, query=bodies.WaitApproval, answer=bodies.ApprovalView, problems=("not_found",),
+    ),
+    Route(
+        method="POST", path="/v1/approvals/{approval_id}/approve", name="approve", summary="Say yes",
+        handler=api_approvals.approve, may=APPROVERS, body=bodies.Approve, optional=True, answer=bodies.ApprovalView,
+        problems=("not_found", "refused"),
+    ),
+    Route(
+        method="POST", path="/v1/approvals/{approval_id}/reject", name="reject", summary="Say no",
+        handler=api_approvals.reject, may=APPROVERS, body=bodies.Reject, optional=True, answer=bodies.ApprovalView,
+        problems=("not_found", "refused"),
+    ),
+)
+
+_CONTROL = (
+    Route(
+        method="GET", path="/v1/switches", name="list_switches", summary="The kill switches in force",
+        handler=api_control.list_switches, may=PEOPLE, query=bodies.ListSwitches, answer=bodies.Switches,
+    ),
+    Route(
+        method="POST", path="/v1/switches/kill", name="kill", summary="Stop it now", handler=api_control.kill,
+        may=OPERATORS, body=bodies.Kill, answer=bodies.SwitchView, problems=("refused",),
+    ),
+    Route(
+        method="POST", path="/v1/switches/release", name="release", summary="Let go of just this scope",
+        handler=api_control.release, may=OPERATORS, body=bodies.Release, optional=True, answer=bodies.SwitchView,
+        problems=("refused",),
+    ),
+    Route(
+        method="POST", path=f"{RUN}/calls/{{call_id}}/reconcile", name="reconcile",
+        summary="End an unknown: it happened, or it did not", handler=api_control.reconcile, may=OPERATORS,
+        body=bodies.Reconcile, answer=bodies.CallView, problems=("not_found", "refused"),
+    ),
+    Route(
+        method="GET", path="/v1/budgets", name="list_accounts", summary="What is held, spent and left",
+        handler=api_control.list_accounts, may=PEOPLE, query=bodies.ListAccounts, answer=bodies.Accounts,
+        problems=("not_found",),
+    ),
+    Route(
+        method="POST", path="/v1/budgets/top-up", name="top_up", summary="Raise the limits of a run or a window",
+        handler=api_control.top_up, may=OPERATORS, body=bodies.TopUp, answer=bodies.AccountView,
+        problems=("not_found", "refused", "key_reused"),
+    ),
+)
+
+_AUDIT = (
+    Route(
+        method="GET", path="/v1/audit/entries", name="list_entries", summary="Entries of the audit, in order",
+        handler=api_audit.list_entries, may=AUDITORS, query=bodies.ListEntries, answer=bodies.Entries,
+    ),
+    Route(
+        method="GET", path="/v1/audit/export", name="export_audit", summary="The whole audit of a tenant, streamed",
+        handler=api_audit.export_audit, may=AUDITORS, query=bodies.OfTenant, media=LINES,
+    ),
+    Route(
+        method="POST", path="/v1/audit/verify", name="verify_audit", summary="Weigh the audit of a tenant now",
+        handler=api_audit.verify_audit, may=AUDITORS, body=bodies.OfTenant, optional=True, answer=bodies.Verified,
+    ),
+    Route(
+        method="GET", path="/v1/audit/checkpoints", name="list_checkpoints", summary="Signed statements of the tip",
+        handler=api_audit.list_checkpoints, may=AUDITORS, query=bodies.ListCheckpoints, answer=bodies.Checkpoints,
+    ),
+    Route(
+        method="POST", path="/v1/audit/checkpoints", name="sign_checkpoint", summary="Sign the tip now",
+        handler=api_audit.sign_checkpoint, may=AUDITORS, body=bodies.OfTenant, optional=True,
+        answer=bodies.Checkpoint, problems=("refused",),
+    ),
+)
+
+_TOOLS = (
+    Route(
+        method="GET", path="/v1/tools", name="list_tools", summary="Tools with their schemas, effects and grades",
+        handler=api_tools.list_tools, may=EVERYBODY, answer=bodies.Tools,
+    ),
+    Route(
+        method="POST", path="/v1/tools/{tool}/accept", name="accept_tool",
+        summary="Accept the changed definition of an upstream's tool", handler=api_tools.accept_tool, may=OPERATORS,
+        body=bodies.AcceptTool, optional=True, answer=bodies.Accepted, problems=("not_found", "refused"),
+    ),
+    Route(
+        method="GET", path="/v1/policy", name="read_policy", summary="The rules in force",
+        handler=api_tools.read_policy, may=PEOPLE, answer=bodies.PolicyView,
+    ),
+    Route(
+        method="POST", path="/v1/policy/check", name="check_policy", summary="What would this call get?",
+        handler=api_tools.check_policy, may=PEOPLE, body=bodies.CheckCall, answer=bodies.DecisionView,
+    ),
+    Route(
+        method="GET", path="/metrics", name="metrics", summary="Numbers for Prometheus", handler=api_health.metrics,
+        may=AUDITORS, media=TEXT,
+    ),
+)
+
+ROUTES: tuple[Route, ...] = (*_CALLS, *_RUNS, *_APPROVALS, *_CONTROL, *_AUDIT, *_TOOLS, *_OPEN)
 

@@ -25,6 +25,7 @@ AUDITORS = (Role.OPERATOR, Role.AUDITOR)
 JSON = "application/json"
 LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
+TEXT = "text/plain"
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from interlock.core.principal import Principal, Role
 from interlock.core.run import Run
 from interlock.errors import LedgerUnavailable
 from interlock.faces.http.problems import Problem
+from interlock.faces.http.waiting import Waiting
 from interlock.identity import Identity, Unauthenticated
 from interlock.ports import HeadKey, RunKey
 from interlock.unit import Tx, Unit
@@ -50,6 +51,7 @@ class Service:
         self.closing: list[Callable[[], Awaitable[None]]] = []  #: what the app lets go of, last in, first out
         self.ready: tuple[int, tuple[str, ...]] | None = None  #: when `/readyz` was last answered, with what troubles
         self.metrics: Metrics | None = None  #: of whoever serves
+        self.waiting = Waiting(gateway)
         self._opened: dict[RunKey, Run] = {}  # as each was when it was first asked for
 
     @property
