@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,6 +25,7 @@ from interlock.tools.mcp.health import Health, State
 from interlock.tools.mcp.reply import UNSENT
 from interlock.tools.mcp.settings import Scope
 from interlock.tools.mcp.transport import CLOSE_SECONDS
+from interlock.tools.mcp.wire import Wire, wire_to
 from interlock.tools.text import scrub
 
 if TYPE_CHECKING:  # they hold each other
@@ -46,9 +48,13 @@ class Connection:
         self.scope = scope
         self.secret = ""
         self.calls = 0
+        self.used = 0.0  #: when a call last went by it
+        self.counting = threading.Lock()  # calls over the wire are counted on their callers' threads
         self.tools: dict[str, McpTool] = {}
         self.health = Health(State.CONNECTING, upstream.clock.now())
         self.client: Client | None = None
+        self.wire: Wire | None = None  #: the short way to a server that is up, for calls from any event loop
+        self._bent = False  # it sends requests elsewhere, which only the SDK follows
         self._why = ""  # what ended the child, in better words than "Connection closed"
         self._look = asyncio.Event()
         self._ready = asyncio.Event()
@@ -100,7 +106,7 @@ class Connection:
             self.secret = await anyio.to_thread.run_sync(upstream.lend, self.scope)
             async with (
                 Client(
-                    upstream.way(self.secret, self._ended),
+                    upstream.way(self.secret, self._ended, self._bends),
                     read_timeout_seconds=CONNECT_SECONDS,
                     message_handler=self._hear,
                     cache=None,
@@ -111,12 +117,17 @@ class Connection:
                 self._must_live()
                 opening.deadline = math.inf
                 self.client, self.health = client, Health(State.READY, upstream.clock.now())
+                if upstream.settings.url and not self._bent:
+                    self.wire = await anyio.to_thread.run_sync(
+                        wire_to, upstream.settings.url, self.secret, client.protocol_version
+                    )
                 self._ready.set()
                 self._tried.set()
                 group.start_soon(self._listen, client)
                 try:
                     await self._keep(client)
                 finally:
+                    self._cut()
                     group.cancel_scope.cancel()
         if opening.cancelled_caught:
             raise TimeoutError(f"it did not answer within {CONNECT_SECONDS:.0f} seconds")
@@ -187,6 +198,14 @@ class Connection:
         self._why, self.client = why, None
         self._ready.clear()
         self.look()
+
+    def _bends(self) -> None:
+        self._bent = True
+
+    def _cut(self) -> None:
+        wire, self.wire = self.wire, None
+        if wire is not None:
+            wire.close(now=self.upstream.closed)
 
     def _lost(self, error: BaseException) -> None:
         self.client = None

@@ -10,11 +10,12 @@ from typing import Any
 
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
+from msgspec import Struct
 from pydantic import TypeAdapter
 
 from interlock.errors import NotDone
 from interlock.ports import Lost
-from interlock.tools.mcp.text import value_of
+from interlock.tools.mcp.text import joined, value_of
 from interlock.tools.text import scrub, without
 
 UNSENT = 17_001  #: our own code, inside the process: the request did not leave, or was refused at the door
@@ -41,6 +42,14 @@ class UpstreamError(Exception):
         self.text = text
 
 
+class Plain(Struct, frozen=True):
+    """A result of the usual kind: text, and structured content or None."""
+
+    text: str
+    structured: Any
+    is_error: bool
+
+
 class ReplyLost(Lost, ConnectionError):
     """The request went out and no answer came: a write is in doubt, whatever the tool says of its errors."""
 
@@ -57,12 +66,17 @@ def meaning(name: str, error: Exception, secret: str) -> Exception:
     return UpstreamError(f"upstream {name}: {text}")
 
 
-def answer(name: str, reply: types.CallToolResult | types.InputRequiredResult, secret: str) -> Any:
+def answer(name: str, reply: Plain | types.CallToolResult | types.InputRequiredResult, secret: str) -> Any:
     """What the tool gave. Raises NotDone where the server wants more first, UpstreamError where the tool failed."""
     if isinstance(reply, types.InputRequiredResult):
         raise NotDone(f"upstream {name} asks a person for input, which this gateway does not offer")
     if reply.is_error:
-        texts = [block.text for block in reply.content if isinstance(block, types.TextContent)]
-        raise UpstreamError(scrub("\n".join(texts), secret) or "the tool failed and did not say why")
-    value = value_of(reply)
+        raise UpstreamError(scrub(_text_of(reply), secret) or "the tool failed and did not say why")
+    value = joined(reply.text, [], reply.structured) if isinstance(reply, Plain) else value_of(reply)
     return without(value, secret) if secret else value
+
+
+def _text_of(reply: Plain | types.CallToolResult) -> str:
+    if isinstance(reply, Plain):
+        return reply.text
+    return "\n".join(block.text for block in reply.content if isinstance(block, types.TextContent))

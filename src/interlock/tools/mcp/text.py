@@ -22,10 +22,15 @@ def value_of(result: types.CallToolResult) -> Any:
             texts.append(inner.text)
         else:
             others.append(_summary(block.type, inner))
-    text = "\n".join(texts)
-    structured = result.structured_content
-    if structured is not None and (others or list(structured.values()) != [text]):
-        return structured
+    return joined("\n".join(texts), others, result.structured_content)
+
+
+def joined(text: str, others: list[dict[str, Any]], structured: Any) -> Any:
+    """The value of these: text, what is told of the other blocks, and structured content."""
+    if structured is not None:
+        wraps = isinstance(structured, dict) and list(structured.values()) == [text]
+        if others or not wraps:
+            return structured
     return {"text": text, "blocks": others} if others else text
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
+from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 from msgspec.structs import replace
 
 from interlock import pins
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # they hold each other
 class McpTool:
     """One tool of an upstream: a `ports.Performer`. A definition that changes makes another object."""
 
-    __slots__ = ("_schema", "_upstream", "definition", "digest", "remote_name", "tool")
+    __slots__ = ("_schema", "_upstream", "definition", "digest", "remote_name", "routed", "tool")
 
     def __init__(self, upstream: McpUpstream, tool: Tool, definition: pins.Definition, digest: str) -> None:
         self._upstream = upstream
@@ -34,6 +35,7 @@ class McpTool:
         self.definition = definition  #: raw, for `pins.observe`
         self.digest = digest  #: for `pins.problem`
         self.remote_name: str = definition["name"]
+        self.routed = find_invalid_x_mcp_header(tool.schema) is not None or bool(x_mcp_header_map(tool.schema))
 
     @property
     def output_schema(self) -> Mapping[str, Any] | None:
@@ -73,12 +75,17 @@ def tightened(tool: Tool, annotations: Mapping[str, Any]) -> Tool:
     return tool if effect is tool.effect else replace(tool, effect=effect)
 
 
-def request_for(tool: McpTool, invocation: Invocation) -> types.CallToolRequest:
+def meta_for(invocation: Invocation) -> dict[str, str]:
+    """What goes along with a call."""
     info = invocation.info
-    meta: Any = {
+    return {
         "interlock/run_id": info.run_id,
         "interlock/call_id": info.call_id,
         "interlock/idempotency_key": info.key,
     }
+
+
+def request_for(tool: McpTool, invocation: Invocation) -> types.CallToolRequest:
+    meta: Any = meta_for(invocation)
     params = types.CallToolRequestParams(name=tool.remote_name, arguments=dict(invocation.args), _meta=meta)
     return types.CallToolRequest(params=params)

@@ -39,6 +39,8 @@ _INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMP
 class _Door(httpx2.AsyncHTTPTransport):
     """HTTP that answers where it fails: raised inside the SDK, one failure would end every request of the client."""
 
+    bends: Callable[[], None]
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         try:
             return await self._answer(request)
@@ -49,6 +51,8 @@ class _Door(httpx2.AsyncHTTPTransport):
 
     async def _answer(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
+        if response.has_redirect_location:
+            self.bends()
         encoded = response.headers.get("content-encoding", "identity") != "identity"
         if response.headers.get("content-type", "").startswith("text/event-stream") and not encoded:
             return response  # the SDK reads it, event by event, with a limit for each
@@ -78,10 +82,12 @@ def _error_reply(code: int, text: str) -> httpx2.Response:
 
 
 @asynccontextmanager
-async def over_http(url: str, secret: str) -> AsyncIterator[Streams]:
+async def over_http(url: str, secret: str, bends: Callable[[], None]) -> AsyncIterator[Streams]:
+    """`bends`: told when the server sends a request elsewhere."""
     headers = {"accept-encoding": "identity"} | ({"authorization": f"Bearer {secret}"} if secret else {})
     # A connection that the server is about to drop for idleness would cost a reply; so ours are dropped sooner.
     door = _Door(trust_env=False, limits=httpx2.Limits(max_connections=None, keepalive_expiry=2.0))
+    door.bends = bends
     timeout = httpx2.Timeout(10.0, read=None)  # how long a reply may take is said by request
     # trust_env: a proxy or a .netrc of the environment would see, or replace, the credential
     async with (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -31,8 +32,9 @@ from interlock.tools.mcp.connection import MAX_TOOLS, Connection
 from interlock.tools.mcp.health import Health
 from interlock.tools.mcp.reply import REPLY, UpstreamError, answer, meaning
 from interlock.tools.mcp.settings import PLACEHOLDER, SHARED, Scope, UpstreamSettings
-from interlock.tools.mcp.tool import McpTool, request_for, tightened
+from interlock.tools.mcp.tool import McpTool, meta_for, request_for, tightened
 from interlock.tools.mcp.transport import over_http, over_stdio
+from interlock.tools.mcp.wire import Unusual, Wire
 from interlock.tools.text import clean, cleaned, scrub
 
 log = logging.getLogger("interlock.upstream")
@@ -61,9 +63,9 @@ class McpUpstream:
         self.refused: dict[str, str] = {}  #: tools that cannot be taken, and why
         self._loop, self._vault = loop, vault
         self._declare, self._on_definitions, self._wait = declare, on_definitions, wait_seconds
-        self._connections: dict[Scope, Connection] = {}  # the least recently used first
+        self._connections: dict[Scope, Connection] = {}
         self._known: dict[str, McpTool] = {}
-        self._closed = False
+        self.closed = False
         if bool(settings.command) == bool(settings.url):
             raise ToolError(f"upstream {settings.name}: say either command: or url:")
         if settings.credential and vault is None:
@@ -84,10 +86,23 @@ class McpUpstream:
 
     async def ready(self, invocation: Invocation) -> None:
         """Wait for the connection that this call would go over. From any event loop."""
-        await asyncio.wrap_future(self._loop.submit(self._open(invocation)))
+        connection = self._short(invocation)
+        if connection is None:
+            await asyncio.wrap_future(self._loop.submit(self._open(invocation)))
+            return
+        try:
+            await connection[1].ready()
+        except MCPError as error:
+            raise self._trouble(connection[0], error) from None
 
     async def call(self, tool: McpTool, invocation: Invocation) -> Any:
         """Perform one call. From any event loop."""
+        short = None if tool.routed else self._short(invocation)
+        if short is not None:
+            try:
+                return await self._over_wire(*short, tool, invocation)
+            except Unusual:
+                pass
         return await asyncio.wrap_future(self._loop.submit(self._call(tool, invocation)))
 
     def health(self) -> dict[Scope, Health]:
@@ -96,9 +111,45 @@ class McpUpstream:
 
     def close(self) -> None:
         """End every connection, and every child. Blocks: not for the loop thread itself. Before `LoopThread.close`."""
-        self._closed = True
+        self.closed = True
         with suppress(RuntimeError):  # the loop is closed, and took the connections with it
             self._loop.submit(self._close()).result()
+
+    # --- on the loop of whoever calls: no thread is changed where a server needs nothing but one POST ---
+
+    def _short(self, invocation: Invocation) -> tuple[Connection, Wire] | None:
+        """The connection of this call and its wire, where it is up and has one; None where the way is the client's."""
+        info = invocation.info
+        if self.closed or info.listener is not None:  # progress comes as more than one answer
+            return None
+        connection = self._connections.get((info.tenant, info.env) if self.settings.credential else SHARED)
+        wire = None if connection is None else connection.wire
+        if connection is None or wire is None or wire.bent:
+            return None
+        connection.used = time.monotonic()
+        return connection, wire
+
+    async def _over_wire(self, connection: Connection, wire: Wire, tool: McpTool, invocation: Invocation) -> Any:
+        self._must_be_shown(connection, tool, invocation)
+        name = self.settings.name
+        with connection.counting:
+            connection.calls += 1
+        try:
+            reply = await wire.call(tool.remote_name, invocation.args, meta_for(invocation), self._seconds(tool))
+        except MCPError as error:
+            raise self._trouble(connection, error) from None
+        except ValidationError:
+            raise UpstreamError(f"upstream {name} sent an answer that is not MCP") from None
+        finally:
+            with connection.counting:
+                connection.calls -= 1
+        return answer(name, reply, wire.secret)
+
+    def _trouble(self, connection: Connection, error: MCPError) -> Exception:
+        """What it proves; and the connection has a look at what became of its server."""
+        with suppress(RuntimeError):  # the loop is closed: nobody looks any more
+            self._loop.submit(_look(connection))
+        return meaning(self.settings.name, error, connection.secret)
 
     # --- on the loop thread ---
 
@@ -117,15 +168,11 @@ class McpUpstream:
 
     async def _call(self, tool: McpTool, invocation: Invocation) -> Any:
         connection, client = await self._open(invocation)
-        if self.clock.now() >= invocation.info.deadline:
-            raise NotDone(f"upstream {self.settings.name} was not ready in time; nothing was sent")
-        shown = connection.tools.get(tool.remote_name)
-        if shown is None or shown.digest != tool.digest:
-            change = "no longer has this tool" if shown is None else "now shows another definition of this tool"
-            raise NotDone(f"upstream {self.settings.name} {change}; nothing was sent")
+        self._must_be_shown(connection, tool, invocation)
         request = request_for(tool, invocation)
-        seconds = (tool.tool.timeout or self.settings.timeout) / MICROS
-        connection.calls += 1
+        seconds = self._seconds(tool)
+        with connection.counting:
+            connection.calls += 1
         try:
             reply = await client.session.send_request(
                 request, REPLY, request_read_timeout_seconds=seconds,
@@ -137,31 +184,45 @@ class McpUpstream:
         except ValidationError:
             raise UpstreamError(f"upstream {self.settings.name} sent an answer that is not MCP") from None
         finally:
-            connection.calls -= 1
+            with connection.counting:
+                connection.calls -= 1
         return answer(self.settings.name, reply, connection.secret)
+
+    def _must_be_shown(self, connection: Connection, tool: McpTool, invocation: Invocation) -> None:
+        """Raises NotDone where it is too late, or the server's newest listing has it otherwise."""
+        if self.clock.now() >= invocation.info.deadline:
+            raise NotDone(f"upstream {self.settings.name} was not ready in time; nothing was sent")
+        shown = connection.tools.get(tool.remote_name)
+        if shown is None or shown.digest != tool.digest:
+            change = "no longer has this tool" if shown is None else "now shows another definition of this tool"
+            raise NotDone(f"upstream {self.settings.name} {change}; nothing was sent")
+
+    def _seconds(self, tool: McpTool) -> float:
+        return (tool.tool.timeout or self.settings.timeout) / MICROS
 
     async def _open(self, invocation: Invocation) -> tuple[Connection, Client]:
         connection = self._connection((invocation.info.tenant, invocation.info.env))
         return connection, await connection.ready(self._wait)
 
     def _connection(self, scope: Scope) -> Connection:
-        if self._closed:
+        if self.closed:
             raise NotDone(f"upstream {self.settings.name} is closed; nothing was sent")
         scope = scope if self.settings.credential else SHARED
-        connection = self._connections.pop(scope, None)
+        connection = self._connections.get(scope)
         if connection is None:
             self._make_room()
-            connection = Connection(self, scope)
-        self._connections[scope] = connection
+            connection = self._connections[scope] = Connection(self, scope)
+        connection.used = time.monotonic()
         return connection
 
     def _make_room(self) -> None:
         if len(self._connections) < MAX_CONNECTIONS:
             return
-        idle = next((scope for scope, each in self._connections.items() if not each.calls), None)
-        if idle is None:
+        idle = [each for each in self._connections.values() if not each.calls]
+        if not idle:
             raise NotDone(f"upstream {self.settings.name} has {MAX_CONNECTIONS} busy connections; nothing was sent")
-        self._closing = asyncio.ensure_future(self._connections.pop(idle).close())  # kept: a task needs a reference
+        oldest = min(idle, key=lambda each: each.used).scope
+        self._closing = asyncio.ensure_future(self._connections.pop(oldest).close())  # kept: a task needs a reference
 
     def lend(self, scope: Scope) -> str:
         """The credential for one connection, fresh at each opening."""
@@ -169,10 +230,10 @@ class McpUpstream:
             return ""
         return self._vault.lend(self.settings.credential, tenant=scope[0], env=scope[1])
 
-    def way(self, secret: str, ended: Callable[[str], None]) -> Any:
-        """The transport of one connection."""
+    def way(self, secret: str, ended: Callable[[str], None], bends: Callable[[], None]) -> Any:
+        """The transport of one connection. `bends`: told when its server sends a request elsewhere."""
         if self.settings.url:
-            return over_http(self.settings.url, secret)
+            return over_http(self.settings.url, secret, bends)
         return over_stdio(self.settings, secret, ended)
 
     async def tell(self, tools: list[McpTool]) -> None:
@@ -229,6 +290,10 @@ class McpUpstream:
             tool = tightened(self._declare(tool), annotations)
             known = self._known[digest] = McpTool(self, tool, definition, digest)
         return known
+
+
+async def _look(connection: Connection) -> None:
+    connection.look()
 
 
 def _relay(invocation: Invocation, secret: str) -> ProgressFnT | None:
