@@ -29,6 +29,7 @@ def warnings_for(config: Config, tools: Mapping[str, Tool], *, registered: bool)
     for rule, where in _own_rules(config):
         yield from _arguments(config, rule, where, tools)
         yield from _idle(config, rule, where, tools, registered=registered)
+    yield from _roles_of_nothing(config, tools)
     yield from _asked_in_vain(config, tools)
     yield from _caps_in_vain(config)
 
@@ -40,6 +41,7 @@ def at_first_run(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
     yield from _names_nobody(config, tools)
     for rule, where in _own_rules(config):
         yield from _arguments(config, rule, where, tools)
+    yield from _roles_of_nothing(config, tools)
 
 
 def _own_rules(config: Config) -> Iterator[tuple[Rule, str]]:
@@ -105,6 +107,25 @@ def _arguments(config: Config, rule: Rule, where: str, tools: Mapping[str, Tool]
                     f"{where} reads args.{name}, which a call of {tool.name} may lack, and then it denies; "
                     f"write has(args.{name}) && … or has(args.{name}) before it"
                 )
+
+
+def _roles_of_nothing(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
+    """Where `tools:` speaks of an argument that none of the tools has which it is about."""
+    for glob, declared in config.tools.items():
+        schemas = [tool.schema.get("properties") for name, tool in tools.items() if fnmatchcase(name, glob)]
+        known = {name for properties in schemas if isinstance(properties, Mapping) for name in properties}
+        if not all(isinstance(properties, Mapping) for properties in schemas) or not schemas:
+            continue  # nothing is known of one of them
+        spoken: list[tuple[Place, str, str]] = [
+            (("tools", glob, "arguments", name), name, "so it changes nothing") for name in declared.arguments
+        ]
+        if declared.cost is not None and declared.cost.argument:
+            spoken.append((("tools", glob, "cost", "usd"), declared.cost.argument, "so every call is denied"))
+        for place, name, follows in spoken:
+            if name not in known:
+                near = difflib.get_close_matches(name, sorted(known), n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                yield f"{_at(config, place)}: {glob} has no argument {name!r}{hint}, {follows}"
 
 
 def _idle(config: Config, rule: Rule, where: str, tools: Mapping[str, Tool], *, registered: bool) -> Iterator[str]:

@@ -140,6 +140,14 @@ class CostEntry(Section):
     usd: Annotated[int | str, checked(price)]
     reported: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _means(cls, said: Any) -> Any:
+        if isinstance(said, dict) and "usd" not in said:
+            for name in (said[key] for key in said if str(key).startswith("arg")):
+                raise ValueError(f"an argument that holds the dollars is written usd: args.{name}")
+        return said
+
     @model_validator(mode="after")
     def _fits(self) -> CostEntry:
         if self.reported and isinstance(self.usd, str):

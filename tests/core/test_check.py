@@ -148,6 +148,24 @@ def test_what_looks_like_a_mistake_is_warned_of(source: Any, words: str) -> None
     assert any(words in warning for warning in found.warnings), found.warnings
 
 
+@pytest.mark.parametrize(
+    ("declared", "warnings"),
+    [
+        ({"mail.*": {"arguments": {"too": "destination"}}}, ["did you mean 'to'?"]),
+        ({"mail.*": {"arguments": {"to": "destination", "body": "content"}}}, []),  # one of them has it
+        ({"mail.send": {"arguments": {"body": "content"}}}, ["tools.mail.send.arguments.body: mail.send has no"]),
+        ({"mail.send": {"cost": {"usd": "args.price"}}}, ["has no argument 'price', so every call is denied"]),
+        ({"web.get": {"arguments": {"to": "destination"}}}, []),  # nothing is known of it
+    ],
+)
+def test_a_role_or_a_cost_of_an_argument_that_no_tool_has_is_warned_of(declared: Any, warnings: list[str]) -> None:
+    send, draft = tool("mail.send", required=("to",)), tool("mail.draft", required=("body",))
+    source = {"policy": {"allow": ["mail.*", "web.get"]}, "tools": declared}
+    found = [each for each in report(source, send, draft, Tool(name="web.get")).warnings if "tools" in each]
+    assert len(found) == len(warnings)
+    assert all(words in line for words, line in zip(warnings, found, strict=True))
+
+
 def test_a_warning_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "interlock.yaml"
     path.write_text("policy:\n  allow:\n    - pay\n    - pya\n")

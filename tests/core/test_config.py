@@ -224,6 +224,7 @@ def test_a_dict_is_told_of_by_its_place() -> None:
         ({"tools": {"t": {"cost": {"usd": "amount"}}}}, "args.NAME"),
         ({"tools": {"t": {"cost": {"usd": "args.a", "reported": True}}}}, "the most that it may be"),
         ({"tools": {"t": {"cost": {"reported": True}}}}, "cost.usd: is missing"),
+        ({"tools": {"t": {"cost": {"argument": "amount"}}}}, "is written usd: args.amount"),
         ({"tools": {"t": {"budgets": {"steps_per_day": 1}}}}, "unknown key"),
         ({"tools": {"t": {"arguments": {"to": "destinaton"}}}}, "did you mean"),
         ({"tools": {"a\x00b": {}}}, "control characters"),

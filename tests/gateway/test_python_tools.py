@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import TypedDict
 
-from interlock.core.call import Effect, Risk
+from interlock.core.call import Cost, Effect, Risk
 from interlock.core.canonical import canonical
 from interlock.errors import NotDone, ToolError
 from interlock.ports import CallInfo, Invocation
@@ -238,6 +238,14 @@ def test_a_declaration_that_does_not_exist_is_refused_with_the_nearest():
         tool_of(lambda: 1, idempotant=True)
     with pytest.raises(ToolError, match="did you mean 'write'"):
         tool_of(lambda: 1, effect="wirte")
+
+
+def test_a_role_or_a_cost_of_an_argument_that_is_not_there_is_refused():
+    with pytest.raises(ToolError, match=r"a role to 'too', which is none of its arguments.*'to'"):
+        tool_of(lambda to: to, arguments={"too": "destination"})
+    with pytest.raises(ToolError, match="'amount', which is none of its arguments"):
+        tool_of(lambda to: to, cost=Cost(argument="amount"))
+    assert tool_of(lambda to: to, arguments={"to": "destination"}).tool.arguments == {"to": "destination"}
 
 
 # --- what the function gets ------------------------------------------------------------------------------------------

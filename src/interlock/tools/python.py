@@ -251,4 +251,12 @@ def _tool(name: str, fields: dict[str, Any]) -> Tool:
         except ValueError:
             near = did_you_mean(str(fields[key]), [*kind])
             raise ToolError(f"tool {name!r}: {key} is one of {', '.join(kind)}, not {fields[key]!r}{near}") from None
-    return Tool(name=name, **fields)
+    tool = Tool(name=name, **fields)
+    properties = tool.schema.get("properties", {})
+    named = [(each, f"arguments= gives a role to {each!r}") for each in tool.arguments]
+    named += [(tool.cost.argument, f"cost= is in {tool.cost.argument!r}")] if tool.cost.argument else []
+    for argument, said in named:
+        if argument not in properties:
+            near = did_you_mean(argument, properties)
+            raise ToolError(f"tool {name!r}: {said}, which is none of its arguments{near}")
+    return tool
