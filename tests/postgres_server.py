@@ -25,6 +25,7 @@ from psycopg import sql
 ACCOUNT = "interlock-pg"  #: the system user that runs the server where we are root
 DEBIAN = Path("/usr/lib/postgresql")  #: where Debian puts its servers, a folder a version
 SUPERUSER = "interlock"  #: the database's own superuser
+OWNER = "gateway"  #: who owns the databases of tests, and may nothing else: row-level security binds it
 START_SECONDS = 60.0
 STOP_SECONDS = 45.0  #: longer than the supervisor needs for its three signals
 
@@ -99,15 +100,15 @@ class PostgresServer:
         """The URL of the maintenance database."""
         return self.url_of("postgres")
 
-    def url_of(self, database: str) -> str:
+    def url_of(self, database: str, user: str = SUPERUSER) -> str:
         """The URL of one database of this server."""
-        return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, template: str = "template1") -> str:
-        """Make a fresh database, a copy of the template (which nobody may be connected to); answers its URL."""
+        """Make a fresh database, a copy of the template (which nobody may be connected to); answers its owner's URL."""
         name = f"test_{next(self._numbers)}"
-        self._administer("CREATE DATABASE {} TEMPLATE {}", name, template)
-        return self.url_of(name)
+        self._administer("CREATE DATABASE {} TEMPLATE {} OWNER {}", name, template, OWNER)
+        return self.url_of(name, OWNER)
 
     def drop_database(self, url: str) -> None:
         """Drop a database by its URL, and throw out whoever is still connected."""
@@ -124,6 +125,7 @@ class PostgresServer:
             os.chown(self.folder, self.account.pw_uid, self.account.pw_gid)
             self._make_cluster(self.folder)
             self._run(self.folder)
+            self._administer("CREATE ROLE {} LOGIN", OWNER)
         except BaseException:
             self.stop()
             raise
@@ -199,6 +201,11 @@ class PostgresServer:
         if os.geteuid() == 0:
             child |= {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
         return child
+
+
+def as_superuser(url: str) -> str:
+    """The URL of the same database for its server's superuser, whom row-level security does not bind."""
+    return url.replace(f"//{OWNER}@", f"//{SUPERUSER}@")
 
 
 def find_binaries(debian: Path = DEBIAN) -> Path:

@@ -24,6 +24,7 @@ from interlock.core.lifecycle import State
 from tests.crash.points import Points
 from tests.crash.processes import PATIENCE, server
 from tests.crash.world import AFTER_THE_LEASE, TENANT, WHO, ShiftedClock, World, examine, records, settle_everything
+from tests.postgres_server import as_superuser
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -342,7 +343,7 @@ def test_a_damaged_ledger_gives_ledger_unavailable_and_no_other_error(sqlite_wor
 
 def cut_off(url: str) -> None:
     """End all connections to this database but our own."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(url), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -22,7 +22,7 @@ from interlock.stores.postgres import PostgresStore, PostgresSwitchBoard
 from interlock.testing import samples
 from interlock.testing.samples import appends, call_key, counts, record, writes
 from interlock.unit import Tx, Unit
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, as_superuser
 
 COUNTER = AccountKey("acme", "tenant", "acme", Window.DAY, 0)
 SECRET = "pa55-wörd"
@@ -35,7 +35,7 @@ def store(postgres_url: str) -> Iterator[PostgresStore]:
 
 
 def run_sql(url: str, statement: str) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(url), autocommit=True) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
 
@@ -139,7 +139,7 @@ def test_a_tenant_that_is_held_for_too_long_is_an_error_that_names_the_remedy(
 ) -> None:
     store.transact([counts(COUNTER)])
     monkeypatch.setattr(wire, "SETTINGS", wire.SETTINGS.replace("lock_timeout = '20s'", "lock_timeout = '200ms'"))
-    with closing(PostgresStore(postgres_url)) as other, psycopg.connect(postgres_url) as holder:
+    with closing(PostgresStore(postgres_url)) as other, psycopg.connect(as_superuser(postgres_url)) as holder:
         holder.execute("SELECT FROM heads WHERE tenant = 'acme' FOR UPDATE")
         with pytest.raises(LedgerUnavailable, match="held a tenant for too long"):
             other.transact([counts(COUNTER)])

@@ -2,7 +2,8 @@
 
 Not a rule of anything: it keeps and finds. Law: a transaction first locks the head rows of all its tenants, in order;
 whoever holds a tenant's head holds the tenant, so nothing else needs a lock and no two transactions can block each
-other for ever. Two round trips make a transaction: begin, lock and load; write and commit.
+other for ever. Two round trips make a transaction: begin, name the tenants (`postgres_wall`), lock and load; write and
+commit.
 
 READ COMMITTED on purpose: what is loaded after the lock was got is the newest that anybody has committed.
 """
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from interlock.core.approval import Approval, Standing
-from interlock.core.audit import GENESIS, Head, Sealed
+from interlock.core.audit import GENESIS, SYSTEM, Head, Sealed
 from interlock.core.budget import Account, AccountKey, Window
 from interlock.core.record import Record
 from interlock.core.run import Run
@@ -24,6 +25,7 @@ from interlock.errors import LedgerUnavailable
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
 from interlock.stores.postgres_memory import Guess, Memory
 from interlock.stores.postgres_tables import TABLES, each_or_all, loaded, loading, moving, refusing, statement, writing
+from interlock.stores.postgres_wall import EVERYBODY, only, warn_without
 from interlock.stores.wire import UNIQUE, Rows, Stale, Statement, Step, Wire, bigint, boolean, number, text, texts
 from interlock.unit import Tx, Unit
 
@@ -126,6 +128,7 @@ class PostgresStore:
         self._reader = Wire(url)
         self._memory = Memory()
         self._reader.migrate("postgres")
+        warn_without(self._reader)
 
     def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
         """See `ports.Store`. The tenants of a unit's keys are locked; a unit that strays to another one raises."""
@@ -180,22 +183,23 @@ class PostgresStore:
     def load(self, key: Key) -> Any | None:
         """See `ports.Store`."""
         if type(key) is HeadKey:
-            rows = self._ask(_HEAD, text(key.tenant))
+            rows = self._ask(only(key.tenant), _HEAD, text(key.tenant))
             return _head(*rows[0]) if rows else None
         steps, groups = loading((key,))
         with self._reader:
-            answers = self._reader.trip(steps, again=True)
+            _, *answers = self._reader.trip([only(key.tenant), *steps], again=True)
         return loaded(groups, answers).get(key)
 
     def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[Run]:
         """See `ports.Store`."""
         values = (bigint(ALWAYS if before is None else before), bigint(limit))
-        rows = self._ask(_RUNS, *values) if tenant is None else self._ask(_RUNS_OF, *values, text(tenant))
-        return _bodies(RunKey, rows)
+        if tenant is None:
+            return _bodies(RunKey, self._ask(EVERYBODY, _RUNS, *values))
+        return _bodies(RunKey, self._ask(only(tenant), _RUNS_OF, *values, text(tenant)))
 
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
         """See `ports.Store`."""
-        return _bodies(CallKey, self._ask(_CALLS_OF, text(tenant), text(run_id)))
+        return _bodies(CallKey, self._ask(only(tenant), _CALLS_OF, text(tenant), text(run_id)))
 
     def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
         """See `ports.Store`."""
@@ -203,39 +207,40 @@ class PostgresStore:
         where = " AND ".join(f"{column} = ${place}::text" for place, (column, _) in enumerate(given, 1)) or "true"
         named = "_".join(["approvals", *(column for column, _ in given)])
         query = statement(named, f"SELECT body FROM approvals WHERE {where} ORDER BY asked_at, approval_id")
-        return _bodies(ApprovalKey, self._ask(query, *(text(value) for _, value in given)))
+        seen = EVERYBODY if tenant is None else only(tenant)
+        return _bodies(ApprovalKey, self._ask(seen, query, *(text(value) for _, value in given)))
 
     def find_approval(self, approval_id: str) -> Approval | None:
         """See `ports.Store`."""
-        found = _bodies(ApprovalKey, self._ask(_APPROVAL, text(approval_id)))
+        found = _bodies(ApprovalKey, self._ask(EVERYBODY, _APPROVAL, text(approval_id)))
         return found[0] if found else None
 
     def lapsed(self, now: int, limit: int = 100) -> Sequence[Record]:
         """See `ports.Store`."""
-        return _bodies(CallKey, self._ask(_LAPSED, bigint(now), bigint(limit)))
+        return _bodies(CallKey, self._ask(EVERYBODY, _LAPSED, bigint(now), bigint(limit)))
 
     def accounts(self, tenant: str, since: int = 0) -> Iterable[tuple[AccountKey, Account]]:
         """See `ports.Store`."""
         decode = TABLES[AccountKey].decode
         return [
             (AccountKey(tenant, _str(scope), _str(subject), Window(_str(window)), number(start)), decode(body))
-            for scope, subject, window, start, body in self._ask(_ACCOUNTS, text(tenant), bigint(since))
+            for scope, subject, window, start, body in self._ask(only(tenant), _ACCOUNTS, text(tenant), bigint(since))
         ]
 
     def pins(self) -> Sequence[Pin]:
         """See `ports.Store`."""
-        return [TABLES[PinKey].decode(body) for (body,) in self._ask(_PINS)]
+        return [TABLES[PinKey].decode(body) for (body,) in self._ask(only(SYSTEM), _PINS)]
 
     def tenants(self) -> Sequence[str]:
         """See `ports.Store`."""
-        return [_str(tenant) for (tenant,) in self._ask(_TENANTS)]
+        return [_str(tenant) for (tenant,) in self._ask(EVERYBODY, _TENANTS)]
 
     def entries(self, tenant: str, after: int = 0, limit: int | None = None) -> Iterator[Sealed]:
         """See `ports.Store`. Page by page; a log that only grows needs no snapshot."""
         left = ALWAYS if limit is None else limit
         while left > 0:
             size = min(PAGE, left)
-            rows = self._ask(_ENTRIES, text(tenant), bigint(after), bigint(size))
+            rows = self._ask(only(tenant), _ENTRIES, text(tenant), bigint(after), bigint(size))
             for seq, digest, body in rows:
                 after = number(seq)
                 yield Sealed(tenant, after, body or b"", _str(digest))
@@ -248,9 +253,9 @@ class PostgresStore:
         self._writer.close()
         self._reader.close()
 
-    def _ask(self, query: Statement, *values: bytes) -> Rows:
+    def _ask(self, seen: Step, query: Statement, *values: bytes) -> Rows:
         with self._reader:
-            return self._reader.trip([Step(query, values)], again=True)[0]
+            return self._reader.trip([seen, Step(query, values)], again=True)[1]
 
 
 class PostgresSwitchBoard:
@@ -355,16 +360,16 @@ class _Session:
     def _begin(self, steps: Sequence[Step]) -> list[Rows]:
         """Begin, lock and load. A tenant that has no head yet is given one first, in a transaction of its own: made
         in this one, it would be locked out of order."""
-        lock = Step(_LOCK, (texts(sorted(self._tenants)),))
+        tenants = sorted(self._tenants)
+        seen, lock = only(*tenants), Step(_LOCK, (texts(tenants),))
         while True:
             self._open = True
-            _, heads, *answers = self._wire.trip([_BEGIN, lock, *steps], again=True)
+            _, _, heads, *answers = self._wire.trip([_BEGIN, seen, lock, *steps], again=True)
             if len(heads) == len(self._tenants):
                 break
-            self._wire.trip([_ROLLBACK, Step(_MAKE_HEADS, (lock.values[0], text(GENESIS)))])
-        for tenant, version, seq, digest in heads:
-            self._versions[_str(tenant)] = number(version)
-            self._heads[_str(tenant)] = _head(seq, digest)
+            self._wire.trip([_ROLLBACK, seen, Step(_MAKE_HEADS, (lock.values[0], text(GENESIS)))])
+        for name, version, seq, digest in heads:
+            self._versions[_str(name)], self._heads[_str(name)] = number(version), _head(seq, digest)
         return answers
 
     def _hold(self, tenants: Iterable[str]) -> None:

@@ -19,11 +19,21 @@ from interlock.core.record import Record
 from interlock.core.run import Run, Step
 from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, StepKey
 from interlock.stores import wire
+from interlock.stores.postgres_wall import only
 from interlock.stores.wire import Rows, Statement, bigint, bigints, blobs, boolean, booleans, number, texts
+
+FEW = 2  #: for so many rows a statement has parameters, which cost less than taking arrays apart
 
 _encode = msgspec.json.Encoder().encode
 _ONE: dict[str, Any] = {"text": str.encode, "bigint": bigint, "boolean": boolean, "bytes": bytes}
 _ENCODERS: dict[str, Any] = {"text": texts, "bigint": bigints, "boolean": booleans, "bytes": blobs}
+
+
+class Writing(NamedTuple):
+    """How rows of one kind are written."""
+
+    few: tuple[Statement, ...]  #: one row, two rows, …
+    many: Statement
 
 
 class Table(NamedTuple):
@@ -34,10 +44,8 @@ class Table(NamedTuple):
     beside: Any  #: value → the columns that only find rows
     extras: tuple[str, ...]  #: their types
     load: Statement
-    write: Statement  #: any number of rows
-    write_one: Statement
-    add: Statement  #: the same, and an error where one of the keys exists
-    add_one: Statement
+    write: Writing
+    add: Writing  #: an error where one of the keys exists
     refuse: Statement  #: raises IL002 where one of the keys exists
     refuse_one: Statement
 
@@ -53,15 +61,13 @@ def _table(name: str, kind: type, keys: str, extras: str = "", extra: Any = lamb
     columns = [*found_by, *beside, ["body", "text"]]
     names = ", ".join(column for column, _ in columns)
     wanted = ", ".join(f"${place}::{kind}[]" for place, (_, kind) in enumerate(found_by, 1))
-    given = ", ".join(f"${place}::{kind}[]" for place, (_, kind) in enumerate(columns, 1))
     match = " AND ".join(
         f"t.{column} = k.{column}" + (' COLLATE "C"' if kind == "text" else "") for column, kind in found_by
     )
     replaced = ", ".join(f"{column} = excluded.{column}" for column, _ in columns if column not in key_names)
     found = f"FROM unnest({wanted}) WITH ORDINALITY AS k({', '.join(key_names)}, place) JOIN {name} AS t ON {match}"
     this = " AND ".join(f"{column} = ${place}::{kind}" for place, (column, kind) in enumerate(found_by, 1))
-    insert = f"INSERT INTO {name} ({names})"
-    one = ", ".join(f"${place}::{kind}" for place, (_, kind) in enumerate(columns, 1))
+    into = f"{name} ({names})"
     upsert = f"ON CONFLICT ({', '.join(key_names)}) DO UPDATE SET {replaced}"
     return Table(
         msgspec.json.Decoder(kind).decode,
@@ -69,12 +75,25 @@ def _table(name: str, kind: type, keys: str, extras: str = "", extra: Any = lamb
         extra,
         tuple(kind for _, kind in beside),
         statement(f"load_{name}", f"SELECT k.place, t.body {found}"),
-        statement(f"write_{name}", f"{insert} SELECT * FROM unnest({given}) {upsert}"),
-        statement(f"write_one_{name}", f"{insert} VALUES ({one}) {upsert}"),
-        statement(f"add_{name}", f"{insert} SELECT * FROM unnest({given})"),
-        statement(f"add_one_{name}", f"{insert} VALUES ({one})"),
+        _writing(f"write_{name}", into, [kind for _, kind in columns], upsert),
+        _writing(f"add_{name}", into, [kind for _, kind in columns]),
         statement(f"refuse_{name}", f"SELECT interlock_repeat('IL002') {found}"),
         statement(f"refuse_one_{name}", f"SELECT interlock_repeat('IL002') FROM {name} WHERE {this}"),
+    )
+
+
+def _writing(name: str, into: str, types: Sequence[str], upsert: str = "") -> Writing:
+    def row(number: int) -> str:
+        return ", ".join(f"${place}::{kind}" for place, kind in enumerate(types, number * len(types) + 1))
+
+    few = [", ".join(f"({row(number)})" for number in range(rows)) for rows in range(1, FEW + 1)]
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, 1))
+    return Writing(
+        tuple(
+            statement(f"{name}_{rows}", f"INSERT INTO {into} VALUES {values} {upsert}")
+            for rows, values in enumerate(few, 1)
+        ),
+        statement(name, f"INSERT INTO {into} SELECT * FROM unnest({arrays}) {upsert}"),
     )
 
 
@@ -108,21 +127,8 @@ TABLES: dict[type, Table] = {
 
 
 _MOVE = statement("move", "SELECT interlock_move($1::text[], $2::bigint[], $3::bigint[], $4::text[])")
-_MOVE_ONE = statement(
-    "move_one",
-    "WITH moved AS (UPDATE heads SET seq = $3::bigint, hash = $4::text, version = version + 1"
-    " WHERE tenant = $1::text AND version = $2::bigint RETURNING tenant)"
-    " SELECT interlock_repeat('IL001') WHERE NOT EXISTS (SELECT FROM moved)",
-)
-_APPEND = statement(
-    "append",
-    "INSERT INTO audit (tenant, seq, hash, body)"
-    " SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])",
-)
-_APPEND_ONE = statement(
-    "append_one", "INSERT INTO audit (tenant, seq, hash, body) VALUES ($1::text, $2::bigint, $3::text, $4::text)"
-)
-FEW = 2  #: so many rows are written one by one: a statement costs less than taking arrays apart
+_MOVE_ONE = statement("move_one", "SELECT interlock_move_one($1::text, $2::bigint, $3::bigint, $4::text)")
+_APPEND = _writing("append", "audit (tenant, seq, hash, body)", ["text", "bigint", "text", "text"])
 
 
 def loading(keys: Iterable[Key]) -> tuple[list[wire.Step], list[list[Key]]]:
@@ -160,12 +166,14 @@ def refusing(keys: Iterable[Key]) -> list[wire.Step]:
 
 
 def moving(tips: Sequence[tuple[str, int, Head | None]]) -> list[wire.Step]:
-    """What takes heads, given as tenant, version before, and new tip, in order, to their next version."""
+    """What names tenants, so that the rest of the transaction sees their rows, and takes their heads to the next
+    version; they are given as tenant, version before, and new tip, in order."""
     rows = [(tenant, old, tip.seq, tip.hash) if tip else (tenant, old, 0, GENESIS) for tenant, old, tip in tips]
     types = ("text", "bigint", "bigint", "text")
     if len(rows) == 1:
         return each_or_all(_MOVE_ONE, _MOVE, types, rows)
-    return [wire.Step(_MOVE, _columns(types, rows))]  # in the order of the tenants, whatever the planner thinks
+    names = [tenant for tenant, *_ in rows]
+    return [only(*names), wire.Step(_MOVE, _columns(types, rows))]  # in that order, whatever the planner thinks
 
 
 def writing(
@@ -182,10 +190,15 @@ def writing(
     steps: list[wire.Step] = []
     for (kind, adds), rows in kinds.items():
         table = TABLES[kind]
-        one, many = (table.add_one, table.add) if adds else (table.write_one, table.write)
-        steps += each_or_all(one, many, (*table.keys, *table.extras, "bytes"), rows)
+        steps.append(_written(table.add if adds else table.write, (*table.keys, *table.extras, "bytes"), rows))
     rows = [(each.tenant, each.seq, each.hash, each.body) for each in sealed]
-    return steps + each_or_all(_APPEND_ONE, _APPEND, ("text", "bigint", "text", "bytes"), rows)
+    return [*steps, _written(_APPEND, ("text", "bigint", "text", "bytes"), rows)] if rows else steps
+
+
+def _written(how: Writing, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> wire.Step:
+    if len(rows) > FEW:
+        return wire.Step(how.many, _columns(types, rows))
+    return wire.Step(how.few[len(rows) - 1], [value for row in rows for value in _row(types, row)])
 
 
 def each_or_all(
@@ -194,10 +207,11 @@ def each_or_all(
     """A statement for each of a few rows, one for all of many."""
     if len(rows) > FEW:
         return [wire.Step(many, _columns(types, rows))]
-    return [
-        wire.Step(one, [None if value is None else _ONE[kind](value) for kind, value in zip(types, row, strict=True)])
-        for row in rows
-    ]
+    return [wire.Step(one, _row(types, row)) for row in rows]
+
+
+def _row(types: Sequence[str], row: Sequence[Any]) -> list[bytes | None]:
+    return [None if value is None else _ONE[kind](value) for kind, value in zip(types, row, strict=True)]
 
 
 def _columns(types: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[bytes]:

@@ -63,7 +63,7 @@ _SIZE = Struct("!i").pack
 _LONG = Struct("!q")
 _NULL = _SIZE(-1)
 _BOOL = {True: _SIZE(1) + b"\x01", False: _SIZE(1) + b"\x00"}
-_BINARY = tuple([1] * n for n in range(16))
+_BINARY = tuple([1] * n for n in range(32))
 
 _BAD, _SYNC, _FATAL = pq.ConnStatus.BAD, pq.ExecStatus.PIPELINE_SYNC, pq.ExecStatus.FATAL_ERROR
 _ABORTED = pq.ExecStatus.PIPELINE_ABORTED
@@ -98,7 +98,7 @@ class Wire:
     """One connection, for one caller at a time; opened when it is first needed, and again after it broke."""
 
     def __init__(self, url: str) -> None:
-        self._settings, self._name, self._password = _settings_of(url)
+        self._settings, self.name, self._password = _settings_of(url)  # the name holds no secret
         self._connection: psycopg.Connection[Any] | None = None
         self._prepared: set[bytes] = set()
         self._poll = select.poll()
@@ -128,7 +128,7 @@ class Wire:
         """
         connection = self._connection if self._process == os.getpid() else None
         if connection is None and not again:
-            raise LedgerUnavailable(f"{self._name}: the connection was lost inside a transaction; try again")
+            raise LedgerUnavailable(f"{self.name}: the connection was lost inside a transaction; try again")
         problem: LedgerUnavailable | None = None
         for tries_left in (again and connection is not None, False):
             try:
@@ -178,7 +178,7 @@ class Wire:
 
     def _connect(self) -> psycopg.Connection[Any]:
         if self._closed:
-            raise LedgerUnavailable(f"{self._name} was closed; open the gateway again")
+            raise LedgerUnavailable(f"{self.name} was closed; open the gateway again")
         connection = psycopg.connect(**self._settings, autocommit=True)
         try:
             connection.execute(SETTINGS)
@@ -264,7 +264,7 @@ class Wire:
         if self._password:
             text = text.replace(self._password, "***")
         doubt = "the connection was lost during the commit, and whether it landed is not known: " if in_doubt else ""
-        return LedgerUnavailable(f"{self._name}: {doubt}{text}; {_remedy(error)}")
+        return LedgerUnavailable(f"{self.name}: {doubt}{text}; {_remedy(error)}")
 
 
 def _migrate(connection: psycopg.Connection[Any], folder: str) -> None:
