@@ -62,9 +62,21 @@ def _environment() -> Any:
 def _no_answer(answer: Any) -> str:
     kind = str(answer.type().name())
     if kind == "ERROR":
-        return str(answer.value())
+        said = re.sub(r"^[A-Z_]+: ", "", str(answer.value()))
+        for found, words in _WORDS:
+            said = found.sub(words, said)
+        return said
     return f"it gives {kind.lower()}, not true or false"
 
+
+_WORDS = (
+    (re.compile(r"^Key not found in map : (.*)$", re.DOTALL), r"it reads \1, which the call does not have"),
+    (re.compile(r"^No matching overloads found : _?([^_(]+)_?\((.*)\)$"), r"\1 does not apply to \2"),
+    (re.compile(r"^No matching overloads found : .*$", re.DOTALL), "it does not apply to values of these kinds"),
+    (re.compile(r"^Applying SELECT to non-message type$"), "it looks for a name in what has no names"),
+    (re.compile(r"^Index error: index=(-?\d+) size=(\d+)$"), r"it reads place \1 of a list of \2"),
+)
+"""What the evaluator says, for whoever made the call."""
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): ")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)' \(in container ''\)")
@@ -75,7 +87,8 @@ def _explained(message: str) -> str:
     message = re.sub(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$", "", message.strip())
     message = re.sub(r" expecting \{[^\n]*\}", "", message)
     message = _PLACE.sub(lambda found: f"{_line(found[1])}column {found[2]}: ", message)
-    return _UNDECLARED.sub(_undeclared, message).replace("\n | ", "\n      ")
+    message = _UNDECLARED.sub(_undeclared, message).replace("\n | ", "\n")
+    return message.replace("\n", "\n      ")
 
 
 def _line(number: str) -> str:

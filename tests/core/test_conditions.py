@@ -41,8 +41,8 @@ def test_a_condition_answers_from_what_it_may_read(expression: str, answer: bool
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
-        ("args.missing > 1", "not found"),
-        ("args.to > 1", "overload"),
+        ("args.to > 1", "> does not apply to"),
+        ("args.missing > 1", 'it reads "missing", which the call does not have'),
         ("args.amount", "int, not true or false"),
         ("args.to", "string, not true or false"),
     ],

@@ -288,6 +288,16 @@ def test_a_name_that_cannot_be_one_is_not_taken_for_the_tool_that_it_looks_like(
     assert [entry.tool for entry in gw.audit.entries("acme", run.run_id) if entry.tool] == ["' kb.read'"]
 
 
+def test_a_refusal_names_what_was_missing_in_words_that_a_model_can_act_on(house, start):
+    rule = {"id": "big", "tools": ["pay"], "when": "args.amount > 100", "then": "ask"}
+    gw = house.open({"policy": {"allow": ["pay"], "rules": [rule]}})
+    gw.tool("pay", effect="write")(lambda to, amount=0: (to, amount))
+    run = start(gw)
+    lacking = run.call("pay", {"to": "ann"})
+    assert 'rule big cannot be evaluated (it reads "amount", which the call does not have)' in lacking.text
+    assert 'must be an object, as in {"to": …, "amount": …}, not []' in run.call("pay", []).text
+
+
 def test_invalid_arguments_are_denied_before_anything_else_and_the_model_is_told(gw, start, ask):
     did = []
 

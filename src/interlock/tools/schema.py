@@ -57,8 +57,13 @@ class ArgumentSchema:
         if wrong is not None:
             return f"{self.tool}: the arguments cannot be taken: {wrong}"
         if type(args) is not dict:
-            return f"{self.tool}: the arguments must be an object of named arguments, not {show(args)}"
+            return f"{self.tool}: the arguments must be an object, as in {self._example()}, not {show(args)}"
         return None if self._is_valid(args) else self._explained(args)
+
+    def _example(self) -> str:
+        """The shape of the arguments, with their names."""
+        named = ", ".join(f"{show(name)}: …" for name in list(self.schema.get("properties", ()))[:3])
+        return f"{{{named}}}"
 
     def _explained(self, args: Mapping[str, Any]) -> str:
         said = self._explainer.problems(args)
