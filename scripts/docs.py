@@ -26,6 +26,10 @@ from interlock.core.lifecycle import MOVES, Event, State
 from interlock.core.run import FAILURES, STOP_TEXTS
 from interlock.core.verdict import StopReason
 from interlock.faces.cli import app
+from interlock.faces.http import openapi
+from interlock.faces.http.openapi import STATUSES
+from interlock.faces.http.problems import TITLES
+from interlock.faces.http.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -91,6 +95,12 @@ Serve.models
     The model proxy.
 Serve.slack
     A Slack channel that is told of approvals.
+Serve.cooperative
+    Tools that live in the agents' own processes: admitted and settled over HTTP, performed by the client.
+CooperativeTool.description
+    What a model is told of it.
+CooperativeTool.input_schema
+    The JSON Schema of its arguments. Left out: any object.
 Oidc.issuer
     The provider, as its tokens name it.
 Oidc.audience
@@ -331,7 +341,7 @@ _BY_VALIDATOR = {kind.__metadata__[0].func: words for kind, words in _NAMED.item
     price: "dollars, or `args.NAME`",
     ledger_url: "`sqlite:///FILE`, `postgresql://HOST/DATABASE` or `memory:`",
 }
-_PLAIN = {str: "text", bool: "`true` or `false`", int: "whole number"}
+_PLAIN = {str: "text", bool: "`true` or `false`", int: "whole number", Any: "anything"}
 
 
 def sections() -> dict[type[BaseModel], list[str]]:
@@ -534,7 +544,26 @@ def command_line() -> str:
 
 # --- the pages -------------------------------------------------------------------------------------------------------
 
+def http_problems() -> str:
+    """The problems of the HTTP API, by code."""
+    rows = ["| code | status | what it is |", "| --- | --- | --- |"]
+    for code, statuses in STATUSES.items():
+        rows.append(f"| `{code}` | {', '.join(map(str, statuses))} | {TITLES[code]} |")
+    return "\n".join(rows)
+
+
+def http_routes() -> str:
+    """The routes of the HTTP API, with who may."""
+    rows = ["| route | who | what it does |", "| --- | --- | --- |"]
+    for route in ROUTES:
+        who = ", ".join(route.may) or "anybody"
+        rows.append(f"| `{route.method} {route.path}` | {who} | {route.summary} |")
+    return "\n".join(rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "http-problems": http_problems,
+    "http-routes": http_routes,
     "configuration": configuration,
     "lifecycle-diagram": lifecycle_diagram,
     "lifecycle-table": lifecycle_table,
@@ -568,6 +597,11 @@ def main(args: list[str]) -> int:
             stale.append(path)
             if "--check" not in args:
                 path.write_text(fresh, "utf-8")
+    contract = DOCS / "openapi.json"
+    if contract.read_text("utf-8") != openapi.text():
+        stale.append(contract)
+        if "--check" not in args:
+            contract.write_text(openapi.text(), "utf-8")
     for path in stale:
         print(f"{'stale' if '--check' in args else 'written'}: {path.relative_to(ROOT)}")
     return 1 if stale and "--check" in args else 0

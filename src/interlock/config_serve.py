@@ -6,7 +6,7 @@ the policy's.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -97,6 +97,13 @@ class Slack(Section):
     approvers: dict[Text, Text] = {}  #: Slack user id → the name that answers; nobody else does
 
 
+class CooperativeTool(Section):
+    """A tool that lives in the agent's own process."""
+
+    description: str = ""
+    input_schema: dict[str, Any] = {"type": "object"}
+
+
 class Serve(Section):
     """How `interlock serve` listens, and whom it believes."""
 
@@ -110,3 +117,4 @@ class Serve(Section):
     mcp: McpFront = McpFront()
     models: Models = Models()
     slack: Slack | None = None
+    cooperative: dict[Text, CooperativeTool] = {}

@@ -173,3 +173,15 @@ async def test_an_approved_call_gets_its_ticket_with_the_edited_arguments(open_h
         ticket = (await admit(agent, run_id))["ticket"]
     assert asked["kind"] == "pending"
     assert ticket["args"] == {"text": "kinder"}
+
+
+async def test_a_tool_is_declared_in_the_config_and_listed_with_its_grade(open_house: Open) -> None:
+    said = {"serve": {"cooperative": {"note": {"description": "Keep a note", "input_schema": SCHEMA}}}}
+    house = open_house({**said, "tools": {"note": {"effect": "write"}}})
+    async with house.agent() as agent, opened(agent) as run_id:
+        tools = {tool["name"]: tool for tool in (await agent.get("/v1/tools")).json()["tools"]}
+        ticket = (await admit(agent, run_id))["ticket"]
+    assert (tools["note"]["grade"], tools["note"]["effect"]) == ("cooperative", "write")
+    assert tools["note"]["schema"] == SCHEMA
+    assert tools["add"]["grade"] == "gateway"
+    assert ticket["args"] == {"text": "hello"}

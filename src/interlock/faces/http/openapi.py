@@ -6,6 +6,7 @@ declared; `docs/openapi.json` is what this gives.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from typing import Any
@@ -134,3 +135,8 @@ def _answers(route: Route, known: dict[Any, Any]) -> dict[str, Any]:
 
 
 _KEY = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[\\x21-\\x7e]+$"}
+
+
+def text() -> str:
+    """The document as it is checked in."""
+    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
