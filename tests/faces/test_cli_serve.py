@@ -1,0 +1,246 @@
+"""`interlock serve`: a real process on a free port; what it prints, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+import interlock
+from interlock.core.principal import Principal, Role
+from interlock.faces.http import server
+from interlock.faces.http.compose import compose
+from interlock.keyrings import identity_of
+
+CONFIG = 'policy: {allow: ["*"]}\nledger: {url: "sqlite:///interlock.db", synchronous: "off"}\n'
+TOOLS = '''
+import time
+import interlock
+
+def gateway():
+    gw = interlock.open("interlock.yaml")
+
+    @gw.tool("slow", effect="write")
+    def slow() -> str:
+        with open("begun", "w"):
+            pass
+        time.sleep(1.0)
+        return "it happened"
+
+    return gw
+'''
+
+
+class Process:
+    """One `interlock serve`."""
+
+    def __init__(self, folder: Path, *more: str, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "interlock", "serve", "--port", "0", *more]
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **(env or {})},
+        )
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline()
+        self.url = self.said.partition("Console and API: ")[2].split("/ ")[0].rstrip("/")
+
+    def key(self) -> str:
+        """The first key, as it is printed."""
+        assert self.process.stdout is not None
+        assert "shown this once" in self.process.stdout.readline()
+        return self.process.stdout.readline().strip()
+
+    def ask(self, method: str, path: str, key: str = "", body: Any = None) -> tuple[int, Any]:
+        """One request; waits for the port to be served."""
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def end(self, how: int = signal.SIGTERM) -> int:
+        """Its exit code."""
+        self.process.send_signal(how)
+        code = self.process.wait(20)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return code
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "interlock.yaml").write_text(CONFIG)
+    (tmp_path / "tools.py").write_text(TOOLS)
+    return tmp_path
+
+
+def refused(folder: Path, *more: str, **env: str) -> tuple[int, str]:
+    """What a command that must not begin says."""
+    command = [sys.executable, "-m", "interlock", "serve", "--port", "0", *more]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, env={**os.environ, **env})
+    return done.returncode, " ".join(done.stderr.split())
+
+
+def test_it_says_where_it_is_and_the_first_key_once(folder: Path) -> None:
+    first = Process(folder)
+    key = first.key()
+    ready = first.ask("GET", "/readyz")
+    runs = first.ask("GET", "/v1/runs?tenant=acme", key)
+    nobody = first.ask("GET", "/v1/runs?tenant=acme")[0]
+    assert first.end() == 0
+    second = Process(folder)
+    again = second.ask("GET", "/v1/runs?tenant=acme", key)[0]
+    assert second.end(signal.SIGINT) == 0
+    assert first.url.startswith("http://127.0.0.1:")
+    assert ready == (200, {"ready": True, "troubles": []})
+    assert (runs[0], nobody, again) == (200, 401, 200)
+    assert key not in "".join(file.read_text("latin-1") for file in folder.iterdir() if file.is_file())
+
+
+def test_a_call_in_flight_is_settled_before_the_process_goes(folder: Path) -> None:
+    serving = Process(folder, "--app", "tools:gateway")
+    admin = serving.key()
+    with interlock.open(folder / "interlock.yaml", upstreams=False) as beside:
+        bot = Principal(name="bot", roles=(Role.AGENT,), tenant="acme", agent="bot", env="prod")
+        key = identity_of(beside).give(bot, by="test")[1]
+    assert serving.ask("POST", "/v1/runs", key, {"run_id": "r1"})[0] == 200
+    answers: list[Any] = []
+    call = {"tool": "slow", "call_id": "c1"}
+    calling = threading.Thread(target=lambda: answers.append(serving.ask("POST", "/v1/runs/r1/calls", key, call)))
+    calling.start()
+    while not (folder / "begun").exists():
+        time.sleep(0.005)
+    assert serving.end() == 0
+    calling.join(20)
+    assert answers[0][0] == 200
+    assert answers[0][1]["value"] == "it happened"
+    with interlock.open(folder / "interlock.yaml", upstreams=False) as after:
+        assert [record.state for record in after.store.calls_of("acme", "r1")] == ["done"]
+    assert admin.startswith("ilk_")
+
+
+def test_a_public_address_without_a_key_is_refused(folder: Path) -> None:
+    code, said = refused(folder, "--host", "0.0.0.0")
+    assert code == 2
+    assert "there is no key yet" in said
+    assert "interlock keys create" in said
+
+
+def test_several_workers_without_postgresql_are_refused(folder: Path) -> None:
+    code, said = refused(folder, "--workers", "2")
+    assert (code, "PostgreSQL" in said) == (2, True)
+
+
+@pytest.mark.parametrize("secret", ["short", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", ""])
+def test_a_weak_secret_is_refused_and_not_shown(folder: Path, secret: str) -> None:
+    webhook = 'approvals: {webhook: {url: "https://hook.example/x", secret: "env:HOOK"}}\n'
+    (folder / "interlock.yaml").write_text(CONFIG + webhook)
+    code, said = refused(folder, HOOK=secret)
+    assert code == 2
+    assert "approvals.webhook.secret" in said
+    assert not secret or secret not in said.replace("too short", "")
+
+
+def test_a_ledger_that_cannot_be_written_is_refused(folder: Path) -> None:
+    (folder / "interlock.yaml").write_text('policy: {allow: ["*"]}\nledger: "sqlite:///missing/interlock.db"\n')
+    code, said = refused(folder)
+    assert code == 1
+    assert "missing" in said
+
+
+def test_a_port_that_is_taken_is_named(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = refused(folder, "--port", str(taken.getsockname()[1]))
+    assert code == 2
+    assert "cannot listen on 127.0.0.1" in said
+
+
+@pytest.mark.parametrize(
+    ("app", "said"), [("tools", "MODULE:NAME"), ("nowhere:gateway", "nowhere"), ("tools:time", "neither a Gateway")]
+)
+def test_a_program_that_gives_no_gateway_is_refused(folder: Path, app: str, said: str) -> None:
+    code, told = refused(folder, "--app", app)
+    assert code == 2
+    assert said in told
+
+
+def test_several_processes_serve_one_ledger_on_postgresql(folder: Path, postgres_url: str) -> None:
+    (folder / "interlock.yaml").write_text(f'policy: {{allow: ["*"]}}\nledger: "{postgres_url}"\n')
+    serving = Process(folder, "--workers", "2")
+    key = serving.key()
+    try:
+        answers = [serving.ask("GET", "/v1/runs?tenant=acme", key) for _ in range(8)]
+    finally:
+        code = serving.end()
+    assert answers == [(200, {"runs": [], "next": None})] * 8
+    assert code == 0
+
+
+# --- the wire --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """A service behind the real protocol, whose patience with headers is short."""
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    listening = server.listen("127.0.0.1", 0)
+    with interlock.open({"ledger": "memory:", "policy": {"allow": ["*"]}}) as gateway:
+        serving = uvicorn.Server(server.settings_for(compose(gateway)))
+        thread = threading.Thread(target=serving.run, args=([listening],))
+        thread.start()
+        yield listening.getsockname()[:2]
+        serving.should_exit = True
+        thread.join()
+    listening.close()
+
+
+def everything(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes."""
+    found = b""
+    connection.settimeout(10)
+    while piece := connection.recv(65_536):
+        found += piece
+    return found
+
+
+def test_headers_that_never_end_are_not_kept(wire: tuple[str, int]) -> None:
+    with socket.create_connection(wire) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + b"x: " + b"a" * 40_000)
+        assert everything(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_headers_that_come_too_slowly_are_not_waited_for(wire: tuple[str, int]) -> None:
+    with socket.create_connection(wire) as silent, socket.create_connection(wire) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.1\r\n")
+        assert everything(silent).startswith(b"HTTP/1.1 408 ")
+        assert everything(slow).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_connection_is_kept_for_the_next_request(wire: tuple[str, int]) -> None:
+    with socket.create_connection(wire) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b'"troubles":[]}'):
+                answer += connection.recv(65_536)
+            time.sleep(0.4)  # longer than headers may take: between requests is another matter
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 200 ")
