@@ -4,6 +4,7 @@ import configparser
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 import interlock
 from interlock.config import load
+from interlock.stores.postgres import PostgresStore
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -46,6 +48,27 @@ def test_only_the_gateway_reaches_the_database():
     assert on_inside == {"db", "gateway"}
     assert compose["networks"]["inside"] == {"internal": True}
     assert [name for name, service in compose["services"].items() if "ports" in service] == ["proxy"]
+
+
+def test_the_gateways_user_in_the_database_is_bound_by_row_level_security(postgres, tmp_path, caplog):
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    assert "POSTGRES_USER" not in compose["services"]["db"]["environment"]  # the superuser is not the gateway's
+    assert "./role.sql:/docker-entrypoint-initdb.d/role.sql:ro" in compose["services"]["db"]["volumes"]
+    password, script = tmp_path / "password", tmp_path / "role.sql"
+    password.write_text("it's one")
+    text = (DEPLOY / "role.sql").read_text().replace("/run/secrets/gateway_password", str(password))
+    script.write_text(text.replace("interlock", "deployed"))
+    psql = str(postgres.binaries / "psql")
+    done = run(psql, "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "-f", str(script), postgres.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    url = postgres.url_of("deployed", "deployed")
+    try:
+        with closing(PostgresStore(url)) as store:
+            assert store.tenants() == []
+        assert caplog.messages == []
+    finally:
+        postgres.drop_database(url)
+        run(psql, "-c", "DROP ROLE deployed", postgres.url)
 
 
 def test_the_example_config_loads_and_allows_nothing():

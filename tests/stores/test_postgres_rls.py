@@ -337,6 +337,19 @@ def test_behind_the_wall_a_statement_still_reads_those_rows_alone_that_its_keys_
     assert not any("Rows Removed" in line or "Materialize" in line for line in lines), lines
 
 
+def test_a_person_looks_around_as_the_operations_page_says(store: PostgresStore, postgres_url: str) -> None:
+    def seen(begin: str, setting: str) -> list[str]:
+        with psycopg.connect(postgres_url, autocommit=True) as person:
+            person.execute(begin.encode())
+            person.execute(f"SET LOCAL {setting}".encode())
+            return [tenant for (tenant,) in person.execute("SELECT tenant FROM runs ORDER BY tenant").fetchall()]
+
+    assert seen("BEGIN READ ONLY", "interlock.tenant = '=acme'") == ["acme"]
+    assert seen("BEGIN READ ONLY", "interlock.every_tenant = 'yes'") == list(TENANTS)
+    assert seen("BEGIN", "interlock.every_tenant = 'yes'") == []
+    assert seen("BEGIN", "interlock.tenant = 'acme'") == []
+
+
 def test_the_setting_of_a_transaction_is_that_of_the_wire(store: PostgresStore) -> None:
     """A statement that comes with another tenant's name in its parameters still sees the named tenant."""
     step = Step(statement("other", "SELECT tenant FROM runs WHERE tenant = $1::text"), (text("globex"),))

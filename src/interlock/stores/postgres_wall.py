@@ -31,7 +31,8 @@ EVERYBODY = Step(
 
 _UNBOUND = (
     "%s: its user is a superuser, has BYPASSRLS, or somebody took row-level security off a table, so nothing but the "
-    "WHERE of each statement keeps tenants apart; let `ledger:` name a user without these rights"
+    "WHERE of each statement keeps tenants apart; let `ledger:` name a user without these rights "
+    "(docs/operations.md, The database's user)"
 )
 _log = logging.getLogger("interlock.ledger")
 
