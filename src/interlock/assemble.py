@@ -23,7 +23,7 @@ from interlock.errors import ConfigError, LedgerUnavailable, ToolError
 from interlock.gateway import Gateway
 from interlock.notes import KeyFile
 from interlock.notify import Notifier, webhook
-from interlock.ports import Clock, Store, SwitchBoard, Vault
+from interlock.ports import Clock, Pin, Store, SwitchBoard, Vault
 from interlock.slack import channel
 from interlock.telemetry import Telemetry
 from interlock.unit import Unit
@@ -115,6 +115,16 @@ def ledger_file(config: Config) -> Path | None:
     if not config.ledger.startswith("sqlite:///"):
         return None
     return config.base / config.ledger.removeprefix("sqlite:///")
+
+
+def pinned(config: Config) -> Sequence[Pin]:
+    """The definitions that a ledger in a file has pinned. The file is only read; of a ledger elsewhere none."""
+    path = ledger_file(config)
+    if path is None or not path.exists():
+        return ()
+    from interlock.stores.sqlite import pins_in
+
+    return pins_in(path)
 
 
 def notary_of(config: Config, store: Store, clock: Clock, *, own: bool = True) -> Notary | None:

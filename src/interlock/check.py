@@ -19,6 +19,7 @@ from interlock.core.call import Tool, ToolCall
 from interlock.core.policy import Policy, Rule
 from interlock.core.verdict import Verdict
 from interlock.errors import ToolError
+from interlock.ports import Pin
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -59,12 +60,13 @@ class Report(Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
-def check(config: Config, tools: Mapping[str, Tool] | None = None) -> Report:
+def check(config: Config, tools: Mapping[str, Tool] | None = None, pins: Iterable[Pin] = ()) -> Report:
     """What each tool gets. `tools` are those that are registered, as `config.declared` gives them; without them, as on
-    the command line, the tools are those that the config names, and those of OpenAPI documents that are files.
+    the command line, the tools are those that the config names, those of its upstreams whose definition is pinned, and
+    those of OpenAPI documents that are files.
     """
     described, troubles = ({}, []) if tools else described_tools(config)
-    known = dict(tools) if tools else {**named_tools(config), **described}
+    known = dict(tools) if tools else {**named_tools(config), **pinned_tools(config, pins), **described}
     lines = tuple(line for name in sorted(known) for line in _lines(config, known[name]))
     warnings = (*warnings_for(config, known, registered=bool(tools)), *troubles)
     return Report(config.name, config.policy.version, len(config.policy.rules), lines, warnings)
@@ -83,6 +85,22 @@ def named_tools(config: Config) -> dict[str, Tool]:
     names = [*config.tools, *(name for rule in config.policy.rules for name in rule.tools)]
     plain = sorted({name for name in names if not any(mark in name for mark in "*?[")})
     return {name: config.declared(Tool(name=name), said=()) for name in plain}
+
+
+def pinned_tools(config: Config, pins: Iterable[Pin]) -> dict[str, Tool]:
+    """The tools of the config's upstreams, as they were accepted."""
+    found: dict[str, Tool] = {}
+    for pin in pins:
+        if pin.tool.partition(".")[0] not in config.upstreams:
+            continue
+        schema = pin.definition.get("input_schema") or {}
+        tool = config.declared(Tool(name=pin.tool, schema=schema), said=())
+        if pin.definition.get("annotations"):
+            from interlock.tools.mcp.tool import tightened
+
+            tool = tightened(tool, pin.definition["annotations"])
+        found[pin.tool] = tool
+    return found
 
 
 def described_tools(config: Config) -> tuple[dict[str, Tool], list[str]]:

@@ -1,3 +1,9 @@
+import json
+from functools import partial
+
+import interlock
+from interlock import pins
+from interlock.unit import Unit
 from tests.faces.test_cli_ground import ground, obeyed
 
 __all__ = ["ground"]
@@ -45,6 +51,30 @@ def test_check_takes_the_file_as_it_is_most_easily_said(ground):
     )
     ground.cli("check", other, "--config", "third.yaml", code=2)
     assert "once" in ground.err
+
+
+def test_check_reads_the_definitions_that_the_ledger_has_pinned_and_writes_nothing(ground):
+    rule = {"id": "big", "tools": ["crm.pay"], "when": "args.amont > 100", "then": "ask"}
+    config = {
+        "ledger": "sqlite:///interlock.db", "policy": {"allow": ["crm.*"], "rules": [rule]},
+        "upstreams": {"crm": {"mcp": {"command": ["crm-server"]}}}, "tools": {"crm.pay": {"effect": "read"}},
+    }
+    ground.config.write_text(json.dumps(config))
+    assert ground.json("check")["warnings"] == []  # nothing is known of it
+    assert not (ground.folder / "interlock.db").exists()
+    schema = {"type": "object", "properties": {"amount": {"type": "integer"}}, "required": ["amount"]}
+    pay = pins.definition(
+        name="pay", description="", input_schema=schema, annotations={"readOnlyHint": False}
+    )
+    shown = {"crm.pay": pay, "gone.pay": pay}
+    with interlock.open(str(ground.config), upstreams=False) as gateway:
+        gateway.committer.run(Unit(pins.keys(shown), partial(pins.observe, definitions=shown, now=1)))
+    report = ground.json("check")
+    (warning,) = report["warnings"]
+    assert "reads args.amont, which crm.pay does not have (did you mean 'amount'?)" in warning
+    assert [(line["tool"], line["effect"]) for line in report["tools"]] == [("crm.pay", "write")]
+    (ground.folder / "interlock.db").write_bytes(b"no ledger")
+    assert ground.json("check")["warnings"] == []
 
 
 def test_warnings_alone_are_no_failure(ground):

@@ -34,11 +34,13 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check a config, and show what each tool that it names will get."""
+    from interlock import assemble
     from interlock import check as checking
 
     if file is not None and config is not None and file != config:
         raise typer.BadParameter("name the config once: as FILE, or with --config")
-    report = checking.check(read_config(file or config))
+    found = read_config(file or config)
+    report = checking.check(found, pins=assemble.pinned(found))
     plain = msgspec.to_builtins(report)
     if in_json(as_json):
         document({"ok": True, **{"tools" if key == "lines" else key: each for key, each in plain.items()}})

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,15 @@ class SqliteStore:
 
     def _bodies(self, kind: type, query: str, values: Sequence[Any]) -> list[Any]:
         return [msgspec.json.decode(row[0], type=kind) for row in self._rows(query, values)]
+
+
+def pins_in(path: Path) -> list[Pin]:
+    """The pins of a ledger's file, which is only read: not made, not migrated. None where it cannot be read at once."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.5)) as connection:
+            return [msgspec.json.decode(row[0], type=Pin) for row in connection.execute("SELECT body FROM pins")]
+    except (sqlite3.Error, msgspec.MsgspecError):
+        return []
 
 
 class _Session:
