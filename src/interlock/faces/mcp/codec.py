@@ -129,7 +129,7 @@ class Codec:
         line = _Line(task, receive, send, hangs_up=hot.modern)
         if not hot.modern:
             self._calls[key] = task
-        watch = asyncio.create_task(line.watch())
+        line.open()
         try:
             answer = await self._front.call(
                 caller.who, params.name, {} if params.arguments is UNSET else params.arguments,
@@ -150,9 +150,7 @@ class Codec:
         finally:
             if self._calls.get(key) is task:
                 del self._calls[key]
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
+            await line.close()
         if reply is not None and not line.streams:
             await _answer(send, reply)
             return
@@ -194,23 +192,48 @@ class _Line:
 
     def __init__(self, task: asyncio.Task[Any], receive: Receive, send: Send, *, hangs_up: bool) -> None:
         self._task, self._receive, self._send, self._hangs_up = task, receive, send, hangs_up
+        self._pinging: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
         self.gone = False
         self.streams = False
 
-    async def watch(self) -> None:
-        """End the call when its client goes away; say that we live when it takes long."""
-        listening = asyncio.ensure_future(self._receive())
-        try:
-            while not (await asyncio.wait({listening}, timeout=PING_SECONDS))[0]:
-                if not self.streams:
-                    self.streams = True
-                    await self._send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
-                await self._send({"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True})
-            if self._hangs_up:
-                self.gone = True
-                self._task.cancel()
-        finally:
-            listening.cancel()
+    def open(self) -> None:
+        """Listen, from now until `close`."""
+        loop = asyncio.get_running_loop()
+        self._listening = loop.create_task(_heard(self._receive))
+        if self._hangs_up:
+            self._listening.add_done_callback(self._hung_up)
+        self._timer = loop.call_later(PING_SECONDS, self._begin)
+
+    async def close(self) -> None:
+        """Whoever holds the answer speaks from now on."""
+        self._timer.cancel()
+        self._listening.remove_done_callback(self._hung_up)
+        self._listening.cancel()
+        if self._pinging is not None:  # it ends by itself: cut off, it could leave half of what it says
+            self._over.set()
+            with suppress(TimeoutError, OSError):
+                await self._pinging
+
+    def _hung_up(self, _: asyncio.Task[None]) -> None:
+        self.gone = True
+        self._task.cancel()
+
+    def _begin(self) -> None:
+        self.streams = True
+        self._pinging = asyncio.get_running_loop().create_task(self._ping())
+
+    async def _ping(self) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+        while not self._over.is_set():
+            await self._send({"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PING_SECONDS):
+                    await self._over.wait()
+
+
+async def _heard(receive: Receive) -> None:
+    await receive()
 
 
 def _plain(headers: Headers) -> bool:

@@ -43,6 +43,7 @@ SEND_SECONDS = 30.0  #: for a client to take a piece of an answer
 IDLE_SECONDS = 1_800.0  #: until a session that nobody uses is forgotten
 FRESH_SECONDS = 600.0  #: how long the codec answers for a session before the SDK, which keeps it, sees it again
 MAX_SESSIONS = 10_000
+MAX_HOSTS = 64
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -74,6 +75,7 @@ class McpFront:
         self._stateless = serve.workers > 1  # a session lives in one process, and requests come to all of them
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._hosts = LOOPBACK | {urlsplit(self._url).hostname or ""}
+        self._welcome_hosts: set[bytes] = set()  # as they were spelled; looked at before
         self._any_host = serve.host not in LOOPBACK
         self.routes: list[BaseRoute] = [Route(PATH, self), *routes(self._url, serve)]
         self._manager = StreamableHTTPSessionManager(
@@ -135,10 +137,15 @@ class McpFront:
 
     def _refuse_strangers(self, headers: dict[bytes, bytes]) -> None:
         """A page that somebody looks at must not reach us through their browser, under whatever name it calls us."""
-        host = _hostname("//" + headers.get(b"host", b"").decode("latin-1"))
+        named = headers.get(b"host", b"")
+        origin = headers.get(b"origin")
+        if origin is None and named in self._welcome_hosts:
+            return
+        host = _hostname("//" + named.decode("latin-1"))
         if not self._any_host and host not in self._hosts:
             raise Problem(421, "bad_request", "this is not served under that host name", remedy="set serve.url")
-        origin = headers.get(b"origin")
+        if len(self._welcome_hosts) < MAX_HOSTS:
+            self._welcome_hosts.add(named)
         if origin is not None:
             asking = _hostname(origin.decode("latin-1"))
             if not asking or asking not in (self._hosts if not self._any_host else {*self._hosts, host}):

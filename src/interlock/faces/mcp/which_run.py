@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from interlock.faces.http.service import Service
 
 KNOWN = 10_000  #: runs that are kept in mind
+DAY = 86_400 * MICROS
 
 
 class WhichRun:
@@ -30,6 +31,7 @@ class WhichRun:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._known: OrderedDict[tuple[str, str], Run] = OrderedDict()
+        self._days: dict[tuple[str, ...], tuple[int, str]] = {}  # by caller: the day, and its run
         self._by_connection = service.gateway.config.serve.mcp.run_per == "connection"
         self._born = secrets.token_hex(8)  # a connection of another process, or after a restart, is another connection
 
@@ -49,11 +51,17 @@ class WhichRun:
         return found
 
     def _own(self, who: Principal, connection: str) -> str:
-        said = [who.tenant, who.agent, who.env, who.name, who.key_id]
+        said = (who.tenant, who.agent, who.env, who.name, who.key_id)
         if self._by_connection and connection:
             return f"mcp_c_{digest(*said, self._born, connection)[-20:]}"
-        day = datetime.fromtimestamp(self._service.gateway.clock.now() // MICROS, UTC)
-        return f"mcp_{day:%Y%m%d}_{digest(*said)[-20:]}"
+        day = self._service.gateway.clock.now() // DAY
+        known = self._days.get(said)
+        if known is None or known[0] != day:
+            if len(self._days) > KNOWN:
+                self._days.clear()
+            date = datetime.fromtimestamp(day * DAY // MICROS, UTC)
+            known = self._days[said] = (day, f"mcp_{date:%Y%m%d}_{digest(*said)[-20:]}")
+        return known[1]
 
     def _open(self, who: Principal, run_id: str) -> None:
         if self._service.gateway.store.load(RunKey(who.tenant, run_id)) is None:
