@@ -37,7 +37,9 @@ TITLES = {
     "import": "start",
     "kill": "kill switches",
     "service": "the service",
+    "service_peers": "the service beside toolgate-io",
     "mcp": "the MCP front",
+    "mcp_peers": "the MCP front beside other gateways",
 }
 
 
@@ -54,13 +56,17 @@ def measure_of(name: str) -> Callable[[Size], Iterator[Figure]]:
     elif name == "postgres":
         from benchmarks.postgres import postgres as found
     elif name == "peers":
-        from benchmarks.peers import peers as found
+        from benchmarks.peers.embedded import peers as found
     elif name == "flat":
         from benchmarks.flat import flat as found
     elif name == "import":
         from benchmarks.imports import imports as found
     elif name == "mcp":
         from benchmarks.mcp_front import mcp as found
+    elif name == "mcp_peers":
+        from benchmarks.peers.beside_mcp import mcp_peers as found
+    elif name == "service_peers":
+        from benchmarks.peers.beside_service import service_peers as found
     elif name == "service":
         from benchmarks.service import service as found
     else:

@@ -109,7 +109,7 @@ def service(size: Size) -> Iterator[Figure]:
     with serving() as served, asyncio.Runner() as runner:
         rates, p50s, p99s = [], [], []
         for _ in range(size.rounds + 1):  # the first warms up
-            rate, taken = runner.run(_load(served, CLIENTS, size.of(150, 20)))
+            rate, taken = runner.run(load(served, CLIENTS, size.of(150, 20)))
             rates.append(rate)
             p50s.append(percentile(taken, 0.5) * 1e3)
             p99s.append(percentile(taken, 0.99) * 1e3)
@@ -117,7 +117,7 @@ def service(size: Size) -> Iterator[Figure]:
         name = "POST of a governed call, 16 clients"
         yield figure(name, rates[1:], unit="calls/s", at_least=1_500, stretch=5_000, seen=seen)
         yield figure(f"{name}, p99", p99s[1:], unit="ms", at_most=50)
-        _, alone = runner.run(_load(served, 1, size.of(300, 30)))
+        _, alone = runner.run(load(served, 1, size.of(300, 30)))
         yield figure("POST of a governed call, one client, median", [percentile(alone, 0.5) * 1e3], unit="ms")
         late = runner.run(_killed(served))
         yield figure("kill through the API: effects that begin after its answer", [late], unit="", at_most=0)
@@ -129,28 +129,32 @@ def service(size: Size) -> Iterator[Figure]:
         yield figure("the same, CPU while nothing happens", [share * 100], unit="%", at_most=5)
 
 
-async def _load(served: Serving, clients: int, calls: int) -> tuple[float, list[float]]:
+async def load(
+    served: Serving, clients: int, calls: int, tool: str = "ticket.create"
+) -> tuple[float, list[float]]:
+    """Calls per second, and the seconds of each; every client with a run of its own."""
     wires = [served.wire(served.agent) for _ in range(clients)]
+    runs = [await opened(wire) for wire in wires]
     taken: list[float] = []
 
-    async def call(wire: Wire) -> None:
-        run = await _opened(wire)
+    async def call(wire: Wire, run: str) -> None:
         for number in range(calls):
-            body = {"tool": "ticket.create", "args": arguments(number), "call_id": f"c{number}"}
+            body = {"tool": tool, "args": arguments(number), "call_id": f"c{number}"}
             began = time.perf_counter()
             status, answer = await wire.send("POST", f"/v1/runs/{run}/calls", body)
             taken.append(time.perf_counter() - began)
             require(status == 200 and b'"kind":"done"' in answer, f"a call was answered {status}: {answer[:200]!r}")
 
     began = time.perf_counter()
-    await asyncio.gather(*(call(wire) for wire in wires))
+    await asyncio.gather(*(call(*each) for each in zip(wires, runs, strict=True)))
     seconds = time.perf_counter() - began
     for wire in wires:
         wire.close()
     return clients * calls / seconds, taken
 
 
-async def _opened(wire: Wire) -> str:
+async def opened(wire: Wire) -> str:
+    """A new run."""
     status, answer = await wire.send("POST", "/v1/runs", {})
     require(status in (200, 201), f"a run was not opened: {status} {answer[:200]!r}")
     run_id: str = json.loads(answer)["run_id"]
@@ -161,7 +165,7 @@ async def _killed(served: Serving) -> float:
     over = asyncio.Event()
 
     async def busy(wire: Wire) -> None:
-        run, number = await _opened(wire), 0
+        run, number = await opened(wire), 0
         while not over.is_set():
             body = {"tool": "ticket.create", "args": arguments(number), "call_id": f"k{number}"}
             await wire.send("POST", f"/v1/runs/{run}/calls", body)

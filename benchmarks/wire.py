@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -16,12 +17,15 @@ class Wire:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def send(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """Status and body."""
+    async def send(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body. What is already bytes is sent as it is."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        raw = b"" if body is None else json.dumps(body).encode()
-        said = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._head}"
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        said = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._head}{more}"
         self._writer.write(f"{said}Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw)
         assert self._reader is not None
         head = await self._reader.readuntil(b"\r\n\r\n")

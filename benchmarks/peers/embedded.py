@@ -1,4 +1,4 @@
-"""`peers`: two that are often put where Interlock stands, each on its own terms, in the same run. See peers.md."""
+"""`peers`: two that are often put where Interlock stands, each on its own terms, in the same run. See README.md."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _told_by(module: str, size: Size) -> dict[str, Any]:
 
 
 def _dbos(size: Size) -> Iterator[Figure]:
-    told = _told_by("benchmarks.peer_dbos", size)
+    told = _told_by("benchmarks.peers.dbos_step", size)
     if "cannot" in told:
         raise CannotRun(told["cannot"])
     for mode, at_least, stretch in (("delete", 8.0, 12.0), ("wal", None, None)):
@@ -50,7 +50,7 @@ def _dbos(size: Size) -> Iterator[Figure]:
 
 
 def _agt(size: Size) -> Iterator[Figure]:
-    told = _told_by("benchmarks.peer_agt", size)
+    told = _told_by("benchmarks.peers.agt", size)
     seen = {
         "ours_us": median(ours for ours, _ in told["rounds"]) * 1e6,
         "agt_us": median(theirs for _, theirs in told["rounds"]) * 1e6,

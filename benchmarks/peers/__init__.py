@@ -1,0 +1,1 @@
+"""What Interlock is measured beside, and how each is set up: README.md. None of it is a dependency."""
