@@ -1,5 +1,6 @@
 """Two tenants: no verb of the public face gives one anything of the other's."""
 
+import asyncio
 import inspect
 
 import pytest
@@ -8,7 +9,11 @@ from hypothesis import strategies as st
 
 import interlock
 from interlock.control import Control
+from interlock.core.call import ToolCall
+from interlock.core.lifecycle import Event
+from interlock.ports import CallKey
 from interlock.runs import Run
+from interlock.settlement import Performed
 from interlock.stores.memory import MemoryStore, MemorySwitchBoard
 
 ASK = {"approvals": {"required_for": ["mail.ask"]}}
@@ -84,8 +89,8 @@ VERBS = {
         "run_id",
         "tenant",
     },
-    interlock.Gateway: {"run", "tool", "register", "call", "acall", "close"},
-    interlock.audit_log.AuditLog: {"tenants", "entries", "verify", "checkpoint", "export"},
+    interlock.Gateway: {"run", "tool", "register", "call", "acall", "aadmit", "asettle", "close"},
+    interlock.audit_log.AuditLog: {"tenants", "entries", "verify", "checkpoint", "checkpoints", "export"},
 }
 
 
@@ -107,6 +112,7 @@ def seen_by(gw, tenant):
             gw.control.approvals(tenant, waiting=False),
             list(gw.audit.entries(tenant=tenant)),
             list(gw.audit.export(tenant=tenant)),
+            gw.audit.checkpoints(tenant, 100),
             gw.audit.verify(tenant=tenant),
             gw.store.runs(tenant),
             gw.store.calls_of(tenant, "r1"),
@@ -133,6 +139,26 @@ def test_the_same_run_call_and_key_of_two_tenants_do_not_meet(gw, acme, start, c
         assert out.approval_id not in {each.approval_id for each in gw.control.approvals("acme")}
     assert other.call("mail.send", {"body": "mine"}, call_id="c9").value == "sent mine"
     assert acme.report().calls == {"done": 1, "waiting": 1, "unknown": 1}
+
+
+def test_a_ticket_of_one_tenant_is_no_ticket_of_another(gw, acme):
+    def call(tenant):
+        return ToolCall(
+            tenant=tenant, agent="bot", env="prod", run_id="r1", tool="mail.send", args={"body": "other words"},
+            call_id="c7", key="c7",
+        )
+
+    async def both():
+        gw.run(agent="bot", tenant="other", env="prod", run_id="r1")
+        mine = await gw.aadmit(call("acme"), owner="one and the same owner")
+        theirs = await gw.aadmit(call("other"), owner="one and the same owner")
+        await gw.asettle(theirs, Performed(event=Event.SUCCEED, result=b"1"))
+        return mine, theirs
+
+    mine, theirs = asyncio.run(both())
+    assert (mine.record.call.tenant, theirs.record.call.tenant) == ("acme", "other")
+    assert gw.store.load(CallKey("acme", "r1", "c7")).state == "leased"
+    assert gw.store.load(CallKey("other", "r1", "c7")).state == "done"
 
 
 @pytest.mark.parametrize("act", ["approve", "reject"])
