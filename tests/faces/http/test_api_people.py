@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from interlock.audit_log import verify_file
 from interlock.core.principal import Role
+from interlock.faces.http import api_audit
 from interlock.testing import ManualClock
 from tests.faces.http.conftest import Open
 from tests.faces.http.house import House, opened
@@ -235,6 +237,18 @@ async def test_an_export_streams_what_the_offline_verifier_takes(house: House, t
     assert verify_file(file).ok
 
 
+async def test_an_export_that_nobody_reads_any_more_ends(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_audit, "PIECE", 1)
+
+    async def gone() -> None:
+        return
+
+    for _ in range(3):
+        house.key(Role.AUDITOR)
+    pieces = [piece async for piece in api_audit._pieces(house.gateway.audit.export("acme"), gone)]
+    assert len(pieces) < 5
+
+
 async def test_a_checkpoint_is_signed_and_listed(open_house: Open, tmp_path: Path) -> None:
     paths = {"key": str(tmp_path / "a.key"), "checkpoints": str(tmp_path / "a.checkpoints")}
     house = open_house({"audit": paths})
@@ -287,3 +301,34 @@ async def test_metrics_are_for_those_who_serve_every_tenant(house: House, clock:
         refused = await acmes.get("/metrics")
     assert "interlock_calls" in page.text
     assert refused.status_code == 403
+
+
+async def test_no_call_of_sixteen_clients_begins_after_a_kill_was_answered(open_house: Open) -> None:
+    house = open_house({"budgets": {"max_tool_calls": 100_000}})
+    answered = False
+    late: list[str] = []
+
+    @house.gateway.tool("hit", effect="write")
+    async def hit(n: int) -> int:
+        if answered:
+            late.append(f"{n}")
+        return n
+
+    async with house.agent() as agent, house.person(Role.OPERATOR) as olga:
+        ends: list[str] = []
+
+        async def hammer(client: int) -> None:
+            run_id = (await agent.post("/v1/runs", json={})).json()["run_id"]
+            for number in count(client, 16):
+                call = await agent.post(f"/v1/runs/{run_id}/calls", json={"tool": "hit", "args": {"n": number}})
+                ends.append(call.json()["kind"])
+                if ends[-1] != "done":
+                    return
+
+        clients = [asyncio.ensure_future(hammer(client)) for client in range(16)]
+        await until(lambda: len(ends) > 50)
+        assert (await olga.post("/v1/switches/kill", json={"reason": "incident"})).status_code == 200
+        answered = True
+        await asyncio.wait_for(asyncio.gather(*clients), 20)
+    assert late == []
+    assert ends.count("done") > 16

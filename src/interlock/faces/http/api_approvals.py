@@ -37,8 +37,7 @@ async def approval_events(request: Request) -> Stream:
     waiting = request.service.waiting
     if waiting.is_full:
         raise Problem(
-            503, "ledger_unavailable", "too many streams are open", remedy="ask again later",
-            headers={"retry-after": "30"},
+            503, "busy", "too many streams are open", remedy="ask again later", headers={"retry-after": "30"},
         )
     tenant = request.principal.tenant or request.query.tenant
     return Stream(EVENTS, waiting.events(tenant, request.gone))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from interlock.core.audit import SYSTEM
 from interlock.core.names import problem_of_name
@@ -16,6 +16,8 @@ from interlock.errors import ConfigError
 from interlock.faces.http.bodies import Checkpoint, Checkpoints, Entries, Verified, entry_view
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import LINES, Request, Stream
+
+Gone = Callable[[], Awaitable[None]]
 
 PIECE = 65_536  #: bytes that are read before they are sent
 
@@ -32,12 +34,23 @@ async def export_audit(request: Request) -> Stream:
     """JSON lines, which `interlock audit verify --file` weighs without the ledger."""
     tenant = _tenant(request)
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", tenant)
-    return Stream(LINES, _pieces(request.service.gateway.audit.export(tenant)), f"audit-{name}.jsonl")
+    lines = request.service.gateway.audit.export(tenant)
+    return Stream(LINES, _pieces(lines, request.gone), f"audit-{name}.jsonl")
 
 
-async def _pieces(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while piece := await asyncio.to_thread(_piece, lines):
-        yield piece
+async def _pieces(lines: Iterator[bytes], gone: Gone) -> AsyncIterator[bytes]:
+    left = asyncio.ensure_future(_until(gone))
+    try:
+        while piece := await asyncio.to_thread(_piece, lines):
+            if left.done():  # nobody reads it any more: an export that ends early has no last line
+                return
+            yield piece
+    finally:
+        left.cancel()
+
+
+async def _until(gone: Gone) -> None:
+    await gone()
 
 
 def _piece(lines: Iterator[bytes]) -> bytes:

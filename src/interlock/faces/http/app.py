@@ -14,6 +14,7 @@ import logging
 import secrets
 from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any, NoReturn
 
 import msgspec
@@ -51,7 +52,10 @@ SAFE = (
 )
 _CLOSED = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _NOT_KEPT = (b"cache-control", b"no-store")
+UNREAD = 60.0  #: seconds that a client may leave a piece of a stream unread
 _NO_QUERY = Nothing()
+_PROCESS = secrets.token_hex(6)
+_numbers = count(1)
 OURS = ("/v1/", "/v1")  #: what needs a credential before it is even said whether it exists
 
 
@@ -231,14 +235,22 @@ class _Said:
             first = await anext(pieces, b"")  # what is wrong from the start can still be a problem
             self.begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._send({"type": "http.response.body", "body": first, "more_body": True})
+            await self._piece(first)
             async for piece in pieces:
-                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._piece(piece)
         finally:
             close = getattr(pieces, "aclose", None)
             if close is not None:
                 await close()
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _piece(self, piece: bytes) -> None:
+        """One piece; whoever does not take it in time is given up."""
+        try:
+            async with asyncio.timeout(UNREAD):
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError:
+            raise ClientGone from None
 
     async def passed_on(self, message: MutableMapping[str, Any]) -> None:
         """Of a face beside this one: with the headers that it has not set itself."""
@@ -260,7 +272,7 @@ def _request_id(headers: dict[str, str]) -> str:
     said = headers.get("x-request-id", "")
     if said and len(said) <= 128 and said.isascii() and said.isprintable() and " " not in said:
         return said
-    return secrets.token_hex(8)
+    return f"{_PROCESS}-{next(_numbers):x}"
 
 
 def _trace(error: Exception) -> Any:

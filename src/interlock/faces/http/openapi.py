@@ -32,6 +32,7 @@ STATUSES: dict[str, tuple[int, ...]] = {
     "too_large": (413, 431),
     "bad_request": (400, 422),
     "internal": (500,),
+    "busy": (503,),
     "ledger_unavailable": (503,),
 }
 _ANY = ("bad_request", "too_large", "internal")

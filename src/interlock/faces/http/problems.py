@@ -64,6 +64,7 @@ TITLES: dict[str, str] = {
     "run_stopped": "The run has stopped",
     "running": "The same call is being performed",
     "cooperative": "The agent's own process performs this tool",
+    "busy": "Too many are being served",
     "ledger_unavailable": "The ledger cannot be written",
     "internal": "Something went wrong in the gateway",
 }

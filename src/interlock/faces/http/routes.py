@@ -124,7 +124,7 @@ _APPROVALS = (
     Route(
         method="GET", path="/v1/approvals/events", name="approval_events",
         summary="Server-sent events: what waits, and what becomes of it", handler=api_approvals.approval_events,
-        may=PEOPLE, query=bodies.OfTenant, media=EVENTS,
+        may=PEOPLE, query=bodies.OfTenant, media=EVENTS, problems=("busy",),
     ),
     Route(
         method="GET", path="/v1/approvals/{approval_id}", name="read_approval",
