@@ -90,7 +90,7 @@ class Connection:
         failures = 0
         with self._stop:
             while True:
-                self._why = ""
+                self._why, self._bent = "", False
                 since = anyio.current_time()
                 try:
                     await self._live()

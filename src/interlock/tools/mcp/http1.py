@@ -304,7 +304,7 @@ class _Line(asyncio.Protocol):
                 self._fail(TooMuch())
 
     def on_message_complete(self) -> None:
-        if 100 <= self._status < 200:  # not yet the answer
+        if self._unasked or 100 <= self._status < 200:  # the latter is not yet the answer
             return
         if self._state is _State.ASKED:
             if self._streams and self._status < 400:
@@ -313,7 +313,7 @@ class _Line(asyncio.Protocol):
             self._give(bytes(self._body))
         if self._state is _State.ENDED:
             return
-        if self._parser.should_keep_alive():
+        if self._parser.should_keep_alive() and self._transport and not self._transport.get_write_buffer_size():
             self._state = _State.IDLE
             self.rest()
         else:

@@ -86,14 +86,14 @@ class McpUpstream:
 
     async def ready(self, invocation: Invocation) -> None:
         """Wait for the connection that this call would go over. From any event loop."""
-        connection = self._short(invocation)
-        if connection is None:
+        short = self._short(invocation)
+        if short is None:
             await asyncio.wrap_future(self._loop.submit(self._open(invocation)))
             return
         try:
-            await connection[1].ready()
+            await short[1].ready()
         except MCPError as error:
-            raise self._trouble(connection[0], error) from None
+            raise self._trouble(*short, error) from None
 
     async def call(self, tool: McpTool, invocation: Invocation) -> Any:
         """Perform one call. From any event loop."""
@@ -137,7 +137,7 @@ class McpUpstream:
         try:
             reply = await wire.call(tool.remote_name, invocation.args, meta_for(invocation), self._seconds(tool))
         except MCPError as error:
-            raise self._trouble(connection, error) from None
+            raise self._trouble(connection, wire, error) from None
         except ValidationError:
             raise UpstreamError(f"upstream {name} sent an answer that is not MCP") from None
         finally:
@@ -145,11 +145,11 @@ class McpUpstream:
                 connection.calls -= 1
         return answer(name, reply, wire.secret)
 
-    def _trouble(self, connection: Connection, error: MCPError) -> Exception:
+    def _trouble(self, connection: Connection, wire: Wire, error: MCPError) -> Exception:
         """What it proves; and the connection has a look at what became of its server."""
         with suppress(RuntimeError):  # the loop is closed: nobody looks any more
             self._loop.submit(_look(connection))
-        return meaning(self.settings.name, error, connection.secret)
+        return meaning(self.settings.name, error, wire.secret)
 
     # --- on the loop thread ---
 

@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -130,7 +131,7 @@ class Wire:
             pools = list(self._pools.items())
         for loop, pool in pools:
             with suppress(RuntimeError):  # that loop has ended, and took its connections with it
-                loop.call_soon_threadsafe(lambda pool=pool: pool.close(now=now))  # type: ignore[misc]
+                loop.call_soon_threadsafe(partial(pool.close, now=now))
 
     def _pool(self) -> Pool:
         loop = asyncio.get_running_loop()
