@@ -51,7 +51,7 @@ class ScriptedServer:
         self.schemas: dict[str, Any] = {}
         self.heard: list[Heard] = []
         self.gone: list[int] = []  #: connections that ended
-        self._connections = 0
+        self.connections = 0
         self._tls = tls
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -86,8 +86,8 @@ class ScriptedServer:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
-        number = self._connections
+        self.connections += 1
+        number = self.connections
         self._writers.add(writer)
         try:
             while True:

@@ -313,6 +313,21 @@ def test_calls_go_over_one_connection_one_after_the_other(opened: Callable[..., 
     assert len({heard.connection for heard in world.server.heard}) == 1
 
 
+def test_waiting_for_the_connection_opens_it_and_sends_nothing(opened: Callable[..., World], run: Run) -> None:
+    world = opened(ANSWERS)
+    before = world.server.connections
+
+    async def ready_and_then() -> None:
+        call = invocation({})
+        await world.tools["text"].ready(call)
+        await asyncio.to_thread(until, lambda: world.server.connections == before + 1)
+        assert not world.server.heard
+        assert await world.tools["text"].perform(call) == "hello"
+
+    run(ready_and_then())
+    assert world.server.heard[0].connection == world.server.connections == before + 1
+
+
 def test_a_connection_that_the_server_dropped_meanwhile_is_not_used(opened: Callable[..., World], run: Run) -> None:
     world = opened(ANSWERS)
 
