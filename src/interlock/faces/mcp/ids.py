@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
 from msgspec import Struct
 
 from interlock.core.names import problem_of_name
+from interlock.faces.http.baggage import run_in_baggage
 from interlock.faces.http.problems import Problem
 
 RUN_HEADER = "interlock-run-id"
-RUN_MEMBER = "interlock.run_id"  #: in W3C baggage
-MAX_BAGGAGE = 8_192
 
 CALL_IDS = ("interlock/call_id", "claudecode/toolUseId")
 
@@ -45,17 +43,6 @@ def ids_of(meta: Mapping[str, Any], headers: Mapping[str, str]) -> Ids:
         if problem is not None:
             raise Problem(422, "bad_request", problem)
     return Ids(run_id, call_id, key)
-
-
-def run_in_baggage(baggage: str) -> str:
-    """The run id that a W3C baggage carries, or ""."""
-    if RUN_MEMBER not in baggage or len(baggage) > MAX_BAGGAGE:
-        return ""
-    for member in baggage.split(","):
-        name, _, value = member.partition(";")[0].partition("=")
-        if name.strip() == RUN_MEMBER:
-            return unquote(value.strip())
-    return ""
 
 
 def _said(meta: Mapping[str, Any], name: str) -> str:

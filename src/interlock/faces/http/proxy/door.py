@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
 
@@ -19,6 +19,7 @@ from interlock.config_serve import ModelProvider
 from interlock.core.call import MICROS
 from interlock.core.principal import Principal, Role
 from interlock.core.run import Run
+from interlock.faces.http.baggage import run_in_baggage
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.asked import Asked, parsed, refuse
 from interlock.faces.http.proxy.dialect import Call, Dialect
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from interlock.faces.http.service import Service
 
 MARK = "~"  #: between a key and the run that it is used for; no key and no token has one
-RUN_MEMBER = "interlock.run_id"  #: in W3C baggage
-MAX_BAGGAGE = 8_192
 _NAME = re.compile(r"[\w.:@/-]{1,200}", re.ASCII)
 SMALL = 65_536  #: bytes that are parsed in the event loop
 
@@ -88,7 +87,7 @@ class Door(ABC):
         token, _, named = shown.partition(MARK)
         who = await self._service.principal({"authorization": token})
         await self._service.require(who, Role.AGENT, what="asking a model")
-        named = named.strip() or headers.get(RUN_ID, "").strip() or _in_baggage(headers.get("baggage", ""))
+        named = named.strip() or headers.get(RUN_ID, "").strip() or run_in_baggage(headers.get("baggage", ""))
         return who, named
 
     async def _run(self, who: Principal, run_id: str) -> Run:
@@ -173,14 +172,3 @@ async def while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> 
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _in_baggage(baggage: str) -> str:
-    """The run id that a W3C baggage carries, or ""."""
-    if RUN_MEMBER not in baggage or len(baggage) > MAX_BAGGAGE:
-        return ""
-    for member in baggage.split(","):
-        name, _, value = member.partition(";")[0].partition("=")
-        if name.strip() == RUN_MEMBER:
-            return unquote(value.strip())
-    return ""
