@@ -174,7 +174,7 @@ async def _killed(served: Serving) -> float:
     clients = [asyncio.ensure_future(busy(served.wire(served.agent))) for _ in range(CLIENTS)]
     await asyncio.sleep(0.5)
     people = served.wire(served.operator)
-    status, answer = await people.send("POST", "/v1/kill", {"tenant": TENANT, "reason": "bench"})
+    status, answer = await people.send("POST", "/v1/switches/kill", {"tenant": TENANT, "reason": "bench"})
     returned = time.monotonic_ns()
     require(status in (200, 201), f"the kill was answered {status}: {answer[:200]!r}")
     await asyncio.sleep(0.3)
