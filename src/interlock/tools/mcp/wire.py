@@ -28,7 +28,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 from opentelemetry.propagate import inject
 from pydantic import ValidationError
 
-from interlock.tools.mcp.http1 import Cut, Origin, Pool, Reply, TooMuch, Unsent, origin_of
+from interlock.tools.mcp.http1 import Origin, Pool, origin_of
+from interlock.tools.mcp.line import Cut, Reply, TooMuch, Unsent
 from interlock.tools.mcp.reply import REPLY, UNSENT, Plain
 from interlock.tools.mcp.transport import MAX_REPLY
 
