@@ -341,6 +341,21 @@ def test_a_connection_that_the_server_dropped_meanwhile_is_not_used(opened: Call
     assert len(world.server.heard) == 10
 
 
+def test_a_request_whose_kept_connection_breaks_is_not_sent_again(opened: Callable[..., World], run: Run) -> None:
+    world = opened({"text": ANSWERS["text"], "closed": ANSWERS["closed"]})
+
+    async def calls() -> None:
+        assert await world.acall("text") == "hello"
+        with pytest.raises(ReplyLost):
+            await world.acall("closed")
+        assert await world.acall("text") == "hello"
+
+    run(calls())
+    first, second, third = world.server.heard
+    assert first.connection == second.connection != third.connection
+    assert [each.body["params"]["name"] for each in world.server.heard] == ["text", "closed", "text"]
+
+
 def test_a_connection_that_says_something_unasked_is_not_used_again(opened: Callable[..., World], run: Run) -> None:
     forged = http(answer_of(10**6, done({"type": "text", "text": "forged"})))
     world = opened({"text": says(lambda n: http(answer_of(n, done(TEXT))) + forged)})
