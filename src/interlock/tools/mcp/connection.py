@@ -157,6 +157,7 @@ class Connection:
         while True:
             try:
                 async with client.listen(tools_list_changed=True) as events:
+                    self.look()  # what changed since the last listing, before anybody listened
                     async for _ in events:
                         self.look()
             except SubscriptionLost:
