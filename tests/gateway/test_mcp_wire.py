@@ -276,6 +276,8 @@ def test_a_request_says_what_the_sdks_says(world: World) -> None:
         }
         assert (ours.headers["host"], ours.headers["accept-encoding"]) == (theirs.headers["host"], "identity")
         theirs.body["params"]["_meta"].pop("progressToken")
+        for said in (ours, theirs):  # where something in this process traces, the SDK begins a span of its own
+            said.body["params"]["_meta"].pop("traceparent", None)
         assert {**ours.body, "id": 0} == {**theirs.body, "id": 0}
 
 

@@ -110,8 +110,8 @@ class Account(Struct, frozen=True, gc=False, omit_defaults=True):
     def short_of(self, amounts: Amounts, limits: Limits) -> str | None:
         """The first unit of which too little is left for a hold, or None."""
         for unit in UNITS:
-            wanted, limit = getattr(amounts, unit), getattr(limits, unit)
-            if wanted and limit is not None:
+            wanted = getattr(amounts, unit)
+            if wanted and (limit := getattr(limits, unit)) is not None:
                 used = getattr(self.held, unit) + getattr(self.spent, unit)
                 if used + wanted > limit + getattr(self.extra, unit):
                     return unit

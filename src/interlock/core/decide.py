@@ -224,8 +224,10 @@ def affordable(call: ToolCall, facts: Facts) -> Reason | None:  # noqa: ARG001
 
 def not_looping(call: ToolCall, facts: Facts) -> Reason | None:
     """Has the run made this same call too often?"""
+    if not facts.same or facts.prior is not None:
+        return None
     times = sum(1 for other in facts.same if other.call.run_id == call.run_id)
-    if facts.prior is not None or times < facts.run.max_repeats:
+    if times < facts.run.max_repeats:
         return None
     text = f"{call.tool} was called {times} times with the same arguments"
     return Reason("not_looping", Verdict.STOP, text, stop=StopReason.LOOP_DETECTED)
