@@ -115,6 +115,10 @@ class Session(Protocol):
         ...
 
 
+class Busy(Exception):
+    """Somebody else is writing, and whoever asked would not wait. Nothing has begun."""
+
+
 class Store(Protocol):
     """The ledger: runs, calls, accounts, approvals, and the audit.
 
@@ -122,8 +126,14 @@ class Store(Protocol):
     called from any thread.
     """
 
-    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
-        """Run units of work in order, in ONE durable transaction, and give their values.
+    @property
+    def quick(self) -> bool:
+        """True where a transaction waits for nothing but this machine's disk, and may be made on an event loop."""
+        ...
+
+    def transact(self, units: Sequence[Unit[Any]], *, wait: bool = True) -> list[Any]:
+        """Run units of work in order, in ONE durable transaction, and give their values. `wait=False`: raises Busy at
+        once where another process is writing.
 
         A later unit sees what an earlier one wrote. When this returns, all of it is durable. If a unit raises, or the
         commit fails, nothing lands and the exception comes out. Transactions on the same tenant exclude one another,

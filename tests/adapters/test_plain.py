@@ -403,9 +403,9 @@ class Failing(MemoryStore):
         self.error: BaseException = Crash()
         self.late = False
 
-    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+    def transact(self, units: Sequence[Unit[Any]], *, wait: bool = True) -> list[Any]:
         if self.left is None or threading.current_thread() is not threading.main_thread():
-            return super().transact(units)
+            return super().transact(units, wait=wait)
         self.left -= 1
         if self.left < 0 and isinstance(self.error, LedgerUnavailable):
             raise self.error
@@ -413,7 +413,7 @@ class Failing(MemoryStore):
             if self.late:
                 super().transact(units)
             raise self.error
-        return super().transact(units)
+        return super().transact(units, wait=wait)
 
 
 def test_a_ledger_that_is_gone_gives_an_honest_result(desks: Callable[..., Desk]) -> None:

@@ -68,7 +68,7 @@ class CrashingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+    def transact(self, units: Sequence[Unit[Any]], *, wait: bool = True) -> list[Any]:
         points, number = self._points, self._points.transaction()
 
         def inside(fn: Callable[[Tx], Any]) -> Callable[[Tx], Any]:
@@ -84,7 +84,7 @@ class CrashingStore:
             return run
 
         points.reach(f"transaction {number} before")
-        values = self._store.transact([Unit(unit.keys, inside(unit.fn)) for unit in units])
+        values = self._store.transact([Unit(unit.keys, inside(unit.fn)) for unit in units], wait=wait)
         points.reach(f"transaction {number} after")
         return values
 

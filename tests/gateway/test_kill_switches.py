@@ -193,10 +193,10 @@ def test_a_kill_holds_though_the_audit_cannot_be_written_and_says_so(house, star
         def __getattr__(self, name):
             return getattr(store, name)
 
-        def transact(self, units):
+        def transact(self, units, **how):
             if self.refuses:
                 raise LedgerUnavailable("the disk is full")
-            return store.transact(units)
+            return store.transact(units, **how)
 
     refusing = Refusing()
     gw = house.open(store=refusing, board=board)

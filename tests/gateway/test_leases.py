@@ -28,11 +28,11 @@ class Mortal:
     def __getattr__(self, name):
         return getattr(self.store, name)
 
-    def transact(self, units):
+    def transact(self, units, **how):
         if self.lives <= 0:
             raise LedgerUnavailable("the process is gone")
         self.lives -= 1
-        return self.store.transact(units)
+        return self.store.transact(units, **how)
 
 
 @pytest.fixture
@@ -337,9 +337,9 @@ def test_a_caller_cancelled_between_two_tries_still_has_its_outcome_written(hous
     tried = threading.Event()
 
     class Telling(Mortal):
-        def transact(self, units):
+        def transact(self, units, **how):
             try:
-                return super().transact(units)
+                return super().transact(units, **how)
             except LedgerUnavailable:
                 tried.set()
                 raise

@@ -45,6 +45,8 @@ _Fingerprint = tuple[str, str, str]  #: tenant, run (or "" beside a tenant-wide 
 class MemoryStore:
     """A `ports.Store` that lives as long as this object, closed or not: closing and going on is reopening."""
 
+    quick = True
+
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._rows: dict[type, dict[Key, bytes]] = {kind: {} for kind in _DECODE}
@@ -54,7 +56,7 @@ class MemoryStore:
         self._leased: dict[CallKey, int] = {}  #: until when
         self._inside = False
 
-    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+    def transact(self, units: Sequence[Unit[Any]], *, wait: bool = True) -> list[Any]:  # noqa: ARG002  nobody else is
         """See `ports.Store`."""
         with self._lock:
             if self._inside:

@@ -123,6 +123,8 @@ _as_switch = msgspec.json.Decoder(Switch).decode
 class PostgresStore:
     """A `ports.Store` in one PostgreSQL database. Two connections, each opened again after it broke."""
 
+    quick = False
+
     def __init__(self, url: str) -> None:
         self._writer = Wire(url)
         self._reader = Wire(url)
@@ -130,7 +132,7 @@ class PostgresStore:
         self._reader.migrate("postgres")
         warn_without(self._reader)
 
-    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+    def transact(self, units: Sequence[Unit[Any]], *, wait: bool = True) -> list[Any]:  # noqa: ARG002  it does not try
         """See `ports.Store`. The tenants of a unit's keys are locked; a unit that strays to another one raises."""
         keys = list(dict.fromkeys(key for unit in units for key in unit.keys))
         tenants = {key.tenant for key in keys}

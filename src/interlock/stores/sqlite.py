@@ -120,6 +120,8 @@ class _Remembered:
 class SqliteStore:
     """A `ports.Store` on one SQLite file."""
 
+    quick = True
+
     def __init__(self, path: str | Path, *, synchronous: str = "full") -> None:
         self._path = Path(path)
         self._writing = threading.Lock()
@@ -135,10 +137,10 @@ class SqliteStore:
             self._reader = connect(self._path, synchronous)
         self._file = OpenedFile(self._path)
 
-    def transact(self, units: Sequence[Unit[Any]]) -> list[Any]:
+    def transact(self, units: Sequence[Unit[Any]], *, wait: bool = True) -> list[Any]:
         with self._writing, mapped(self._path):
             try:
-                begin(self._writer)
+                begin(self._writer, wait=wait)
                 self._file.check()
                 session = _Session(self._writer, self._trusted())
                 tx = Tx(session, list(dict.fromkeys(key for unit in units for key in unit.keys)))

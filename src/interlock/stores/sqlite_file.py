@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from interlock.errors import LedgerUnavailable
+from interlock.ports import Busy
 
 BUSY_SECONDS = 10.0  #: how long a transaction waits for the other writers of the file
 
@@ -42,8 +43,9 @@ def begun(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def begin(connection: sqlite3.Connection) -> None:
-    """Wait for the write lock in short, uneven steps: SQLite's own back-off sleeps up to 100 ms at a time."""
+def begin(connection: sqlite3.Connection, *, wait: bool = True) -> None:
+    """Wait for the write lock in short, uneven steps: SQLite's own back-off sleeps up to 100 ms at a time. Raises Busy
+    instead, where whoever asked would not wait."""
     give_up = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -51,6 +53,8 @@ def begin(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > give_up:
                 raise
+            if not wait:
+                raise Busy from None
             time.sleep(random.uniform(0.0001, 0.0004))  # spreads the writers, guards nothing
         else:
             return

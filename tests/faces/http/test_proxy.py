@@ -387,10 +387,10 @@ class Forgetful(MemoryStore):
         super().__init__()
         self.gone = False
 
-    def transact(self, units):
+    def transact(self, units, **how):
         if self.gone:
             raise LedgerUnavailable("the disk is full")
-        return super().transact(units)
+        return super().transact(units, **how)
 
 
 def test_where_the_ledger_cannot_be_written_no_model_is_asked(monkeypatch):
