@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import msgspec
 from starlette.routing import BaseRoute
+from starlette.routing import Route as Fixed
 from starlette.routing import Router as Mounted
 
 from interlock.core.names import problem_of_name
@@ -67,6 +68,8 @@ class App:
         self.gone = Gone()
         self._router = Router(ROUTES)
         self._mounted = Mounted(mounted, redirect_slashes=False, default=_nowhere)
+        #: the applications that stand at one path whatever the method: found without a search
+        self._at = {each.path: each.app for each in mounted if isinstance(each, Fixed) and not _varies(each)}
         self._lifespans = tuple(lifespans)
         serve = service.gateway.config.serve
         self._most, self._seconds = serve.body_bytes, serve.body_seconds / 1_000_000
@@ -125,7 +128,7 @@ class App:
         )
         body: Any = None
         if route.body is not None:
-            raw = await body_of(headers, receive, most=self._most, seconds=self._seconds)
+            raw = await body_of(headers.get("content-length", ""), receive, most=self._most, seconds=self._seconds)
             body = route.body() if route.optional and not raw else decoded(raw, self._decoders[route.body])
         key = headers.get("idempotency-key", "")
         if key and (problem := problem_of_name(key, "Idempotency-Key")):
@@ -157,7 +160,7 @@ class App:
         """The faces beside this one, with the same care."""
         scope["path"] = scope["path"] or "/"
         scope["interlock.gone"] = self.gone
-        await self._mounted(scope, receive, said.passed_on)
+        await self._at.get(scope["path"], self._mounted)(scope, receive, said.passed_on)
 
     async def _explain(self, error: Exception, said: _Said) -> None:
         problem = problem_of_error(error, said.run_id)
@@ -261,6 +264,10 @@ class _Said:
             more = (*SAFE, (b"x-request-id", self.request_id.encode()))
             message["headers"] = [*headers, *(pair for pair in more if pair[0] not in known)]
         await self._send(message)
+
+
+def _varies(route: Fixed) -> bool:
+    return bool(route.methods or route.param_convertors)
 
 
 async def _nowhere(*_: object) -> NoReturn:

@@ -7,7 +7,8 @@ nothing that a client can send is an exception that nobody foresaw.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterable, MutableMapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -17,8 +18,8 @@ from interlock.core.canonical import problem_of
 from interlock.faces.http.problems import Problem
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Coroutine[Any, Any, MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Coroutine[Any, Any, None]]
 T = TypeVar("T")
 
 DEPTH = 64  #: of any JSON that comes in; what a tool takes is limited further by `limits:`
@@ -45,18 +46,43 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return found
 
 
-async def body_of(headers: dict[str, str], receive: Receive, *, most: int, seconds: float) -> bytes:
-    """All of the body. Raises Problem 413 and 408, and ClientGone."""
-    length = headers.get("content-length", "0")
+async def body_of(length: str, receive: Receive, *, most: int, seconds: float) -> bytes:
+    """All of the body. `length`: as its header says, or "". Raises Problem 413 and 408, and ClientGone."""
     if length.isdecimal() and int(length[:20]) > most:
         raise _too_large(most)
     try:
-        async with asyncio.timeout(seconds):
-            return await _gathered(receive, most)
+        return await within(seconds, _gathered(receive, most))
     except TimeoutError:
         raise Problem(
             408, "too_slow", f"the body took longer than {seconds:g} s to arrive", headers=_CLOSE
         ) from None
+
+
+async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
+    """What it gives. Raises TimeoutError. What is there already, as most of what is asked for here, needs no timer."""
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    async with asyncio.timeout(seconds):
+        return await _resumed(coroutine, waits_for)
+
+
+@types.coroutine
+def _resumed(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """The rest of a coroutine that was begun by hand."""
+    while True:
+        try:
+            try:
+                said = yield waits_for
+            except BaseException as error:
+                waits_for = coroutine.throw(error)
+            else:
+                waits_for = coroutine.send(said)
+        except StopIteration as done:
+            value: T = done.value
+            return value
 
 
 async def _gathered(receive: Receive, most: int) -> bytes:

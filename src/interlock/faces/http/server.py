@@ -27,20 +27,54 @@ PATIENCE = 30  #: seconds that the end of the process waits for answers
 IDLE = 75  #: seconds that a connection may be silent between requests
 HEADER_SECONDS = 10.0
 
+_HEAD = b"HTTP/1.1 "
 _log = logging.getLogger("interlock.http")
 _SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class Corked:
+    """A transport that holds the head of an answer back until its body comes, in the same turn of the loop: whoever
+    asked is woken once."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._head = b""
+        self.is_closing, self.get_extra_info = transport.is_closing, transport.get_extra_info
+        self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """See asyncio."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(_HEAD):
+            self._head = data
+            self._loop.call_soon(self._uncork)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """See asyncio."""
+        self._uncork()
+        self._transport.close()
+
+    def _uncork(self) -> None:
+        if self._head:
+            self.write(b"")
+
+
 class Guarded(HttpToolsProtocol):
     """One connection. Until its headers are whole, both their bytes and their seconds are counted."""
 
-    _coming = 0
+    _coming = 0  #: bytes of headers that are not whole yet; -1: they are, and the body comes
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -51,12 +85,12 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
         if self._coming >= 0:
-            if self._late is None:  # the first bytes of another request
-                self._await_headers()
             self._coming += len(data)
         super().data_received(data)
         if self._coming > HEADER_BYTES and not self.transport.is_closing():
             self._refuse(_LARGE)
+        elif self._coming > 0 and self._late is None:  # a part of another request's
+            self._await_headers()
 
     def on_headers_complete(self) -> None:
         """See httptools."""

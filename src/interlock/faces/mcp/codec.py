@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
@@ -18,13 +18,12 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 from pydantic import ValidationError
 
+from interlock.faces.http.receive import Receive, Send
 from interlock.faces.mcp.front import NAME, TTL_MS, Front
 from interlock.faces.mcp.sdk import Caller
 
 Headers = Mapping[bytes, bytes]
 Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
 
 PING_SECONDS = 15.0  #: of silence, before a proxy could think that a call is dead
 CLIENTS = 256  #: kinds of clients (what they say of themselves) that are known to be well spoken
@@ -199,23 +198,20 @@ class _Line:
 
     def open(self) -> None:
         """Listen, from now until `close`."""
-        loop = asyncio.get_running_loop()
-        self._listening = loop.create_task(_heard(self._receive))
-        if self._hangs_up:
-            self._listening.add_done_callback(self._hung_up)
-        self._timer = loop.call_later(PING_SECONDS, self._begin)
+        self._listening = _Listening(self._receive, self._hung_up) if self._hangs_up else None
+        self._timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._begin)
 
     async def close(self) -> None:
         """Whoever holds the answer speaks from now on."""
         self._timer.cancel()
-        self._listening.remove_done_callback(self._hung_up)
-        self._listening.cancel()
+        if self._listening is not None:
+            self._listening.close()
         if self._pinging is not None:  # it ends by itself: cut off, it could leave half of what it says
             self._over.set()
             with suppress(TimeoutError, OSError):
                 await self._pinging
 
-    def _hung_up(self, _: asyncio.Task[None]) -> None:
+    def _hung_up(self) -> None:
         self.gone = True
         self._task.cancel()
 
@@ -232,8 +228,28 @@ class _Line:
                     await self._over.wait()
 
 
-async def _heard(receive: Receive) -> None:
-    await receive()
+class _Listening:
+    """Waits, without a task, until a client whose request is whole says something more: that it has gone."""
+
+    def __init__(self, receive: Receive, heard: Callable[[], None]) -> None:
+        self._coroutine, self._heard = receive(), heard
+        self._closed = False
+        self._step()
+
+    def _step(self, _: object = None) -> None:
+        if self._closed:
+            return
+        try:
+            waits_for = self._coroutine.send(None)
+        except StopIteration:
+            self._heard()
+        else:
+            waits_for.add_done_callback(self._step)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._closed = True
+        self._coroutine.close()
 
 
 def _plain(headers: Headers) -> bool:

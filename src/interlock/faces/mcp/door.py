@@ -6,7 +6,6 @@ or gone holds nothing for longer than the config says; a caller's token ends her
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -24,8 +23,9 @@ from starlette.routing import BaseRoute, Route
 
 from interlock.core.principal import Principal, Role
 from interlock.faces.http.problems import MEDIA_TYPE, Problem, problem_of_error
+from interlock.faces.http.receive import ClientGone, Receive, Send, body_of, within
 from interlock.faces.http.service import url_of
-from interlock.faces.mcp.codec import Codec, Message, Receive, Send
+from interlock.faces.mcp.codec import Codec, Message
 from interlock.faces.mcp.front import Front
 from interlock.faces.mcp.ids import RUN_HEADER
 from interlock.faces.mcp.metadata import challenge, routes
@@ -98,6 +98,8 @@ class McpFront:
             await self._serve(scope, receive, timed.send)
         except Problem as problem:
             await _refuse(timed.send, problem)
+        except ClientGone:
+            return
         except Exception:
             if not timed.gave_up:
                 raise
@@ -107,9 +109,10 @@ class McpFront:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self._refuse_strangers(headers)
         who = await self._welcome(headers)
-        body = await self._body(headers, receive) if scope["method"] == "POST" else b""
-        if body is None:
-            return
+        body = b""
+        if scope["method"] == "POST":
+            length = headers.get(b"content-length", b"").decode("latin-1")
+            body = await body_of(length, receive, most=self._limit, seconds=self._seconds)
         session_id = headers.get(b"mcp-session-id", b"").decode("latin-1")
         session = self._sessions.get(session_id) if session_id else None
         if session is not None and session.owner != who:
@@ -164,28 +167,6 @@ class McpFront:
             raise problem_of_error(error) from error
         await self._service.require(who, Role.AGENT, what="/mcp")
         return who
-
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """The whole body; None where its sender has gone. Raises Problem 408, 413."""
-        declared = headers.get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared[:12]) > self._limit:
-            raise Problem(413, "too_large", f"a request has at most {self._limit} bytes")
-        chunks, size = list[bytes](), 0
-        try:
-            async with asyncio.timeout(self._seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size > self._limit:
-                        raise Problem(413, "too_large", f"a request has at most {self._limit} bytes")
-                    chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        except TimeoutError:
-            raise Problem(408, "too_slow", f"a request has to arrive within {self._seconds:g} seconds") from None
 
     # --- the SDK -----------------------------------------------------------------------------------------------------
 
@@ -242,8 +223,7 @@ class _Timed:
 
     async def send(self, message: Message) -> None:
         try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._send(message)
+            await within(SEND_SECONDS, self._send(message))
         except TimeoutError:
             self.gave_up = True
             raise
