@@ -384,9 +384,7 @@ class Control:
             (HeadKey(SYSTEM), PinKey(SYSTEM, tool)),
             lambda tx: pins.accept(tx, tool, by, now, offered=offered, note=note),
         )
-        registered = self._gateway.tools.get(tool)
-        if registered is not None:
-            registered.problem = ""
+        self._gateway.accepted(tool)
         return pin
 
     # --- the ledger --------------------------------------------------------------------------------------------------

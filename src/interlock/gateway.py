@@ -88,6 +88,7 @@ class Gateway:
         self.flights = Flights()
         self.loop = LoopThread()
         self.tools: dict[str, Registered] = {}
+        self.shown = 0  #: moves on whenever the tools have changed, or whether one may be used
         self.opening: list[Callable[[str, str], None]] = []  #: told of the tenant and env of each run, before it opens
         self._closed = False
         self.closing: list[Callable[[], None]] = []  #: what else ends with the gateway, last in, first out
@@ -132,6 +133,14 @@ class Gateway:
         if tool.name in self.tools and not replace:
             raise ToolError(f"a tool named {tool.name!r} is registered already; give this one another name")
         self.tools[tool.name] = Registered(tool, performer, problem)
+        self.shown += 1
+
+    def accepted(self, name: str) -> None:
+        """A person has accepted the changed definition of a tool: it may be used."""
+        registered = self.tools.get(name)
+        if registered is not None:
+            registered.problem = ""
+            self.shown += 1
 
     # --- runs --------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ read when it is asked for, and is never counted along.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -51,6 +51,7 @@ class Metrics:
         self._commit = Histogram(
             "interlock_ledger_commit_seconds", "One commit of the ledger.", buckets=SECONDS, registry=self._registry
         )
+        self._of: dict[tuple[str, str, str], Callable[[float], None]] = {}  # what counts one kind of outcome
         self._now = CollectorRegistry()
         self._now.register(_Standing(gateway))
         gateway.telemetry.metrics = self
@@ -58,10 +59,20 @@ class Metrics:
 
     def called(self, tool: str, outcome: Outcome, seconds: float) -> None:
         """A call has its outcome."""
-        if tool not in self._gateway.tools:
-            tool = UNKNOWN_TOOL
-        self._calls.labels(tool, outcome.kind, outcome.decision.verdict.word).inc()
-        self._seconds.labels(tool).observe(seconds)
+        key = (tool if tool in self._gateway.tools else UNKNOWN_TOOL, outcome.kind, outcome.decision.verdict.word)
+        count = self._of.get(key)
+        if count is None:
+            count = self._of[key] = self._counting(*key)
+        count(seconds)
+
+    def _counting(self, tool: str, kind: str, verdict: str) -> Callable[[float], None]:
+        inc, observe = self._calls.labels(tool, kind, verdict).inc, self._seconds.labels(tool).observe
+
+        def count(seconds: float) -> None:
+            inc()
+            observe(seconds)
+
+        return count
 
     def stopped(self, reason: str) -> None:
         """A run has stopped."""

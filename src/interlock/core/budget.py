@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -31,14 +32,20 @@ class Window(StrEnum):
         if self is Window.RUN:
             return 0
         if self is Window.MONTH:
-            date = datetime.fromtimestamp(now // MICROS, UTC)
-            return int(datetime(date.year, date.month, 1, tzinfo=UTC).timestamp()) * MICROS
+            return _month_of(now // _LENGTHS[Window.DAY])
         return now - now % _LENGTHS[self]
 
     def end(self, now: int) -> int:
         """When the window that holds `now` ends. Microseconds."""
         start = self.start(now)
         return self.start(start + 32 * _LENGTHS[Window.DAY]) if self is Window.MONTH else start + _LENGTHS[self]
+
+
+@lru_cache(64)
+def _month_of(day: int) -> int:
+    """When the month of a day (counted from 1970) began. Microseconds."""
+    date = datetime.fromtimestamp(day * 86400, UTC)
+    return int(datetime(date.year, date.month, 1, tzinfo=UTC).timestamp()) * MICROS
 
 
 _LENGTHS = {Window.MINUTE: 60 * MICROS, Window.HOUR: 3600 * MICROS, Window.DAY: 86400 * MICROS}

@@ -74,7 +74,7 @@ class Catalog:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._seen: list[tuple[Tool, str]] = []
+        self._seen = -1  # how far the gateway's tools had come when these were made
         self._offers: dict[str, Offer] = {}
         self._names: dict[str, str] = {}  # what a client may say → the tool's name
         self._lists: OrderedDict[tuple[str, str, str, bool], Listing] = OrderedDict()
@@ -105,13 +105,9 @@ class Catalog:
 
     def _catch_up(self) -> None:
         """Upstreams come, change and go; a change makes the lists anew."""
-        tools = list(self._gateway.tools.values())
-        if len(tools) == len(self._seen) and all(
-            each.tool is tool and each.problem == problem
-            for each, (tool, problem) in zip(tools, self._seen, strict=True)
-        ):
+        if self._seen == self._gateway.shown:
             return
-        self._seen = [(each.tool, each.problem) for each in tools]
+        self._seen, tools = self._gateway.shown, list(self._gateway.tools.values())
         known = self._offers
         self._offers = {}
         for each in tools:

@@ -64,8 +64,9 @@ class Pool:
 
     async def ready(self) -> None:
         """See that a connection is open, so that the next `send` has nothing to wait for. Raises Unsent."""
-        line = self._kept() or await self._opened(CONNECT_SECONDS)
-        line.rest()
+        if not (self._idle and self._idle[-1].fresh(IDLE_SECONDS)):
+            line = self._kept() or await self._opened(CONNECT_SECONDS)
+            line.rest()
 
     async def send(self, request: bytes, final: Final, seconds: float) -> Reply:
         """One request, and its answer. Raises Unsent, Cut, TooMuch, and TimeoutError where no answer came in time."""

@@ -25,6 +25,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from msgspec import UNSET, Raw, Struct, UnsetType, field
+from opentelemetry.context import get_current
 from opentelemetry.propagate import inject
 from pydantic import ValidationError
 
@@ -147,7 +148,8 @@ class Wire:
 
     def _request(self, number: int, name: str, args: Mapping[str, Any], meta: Mapping[str, Any]) -> bytes:
         said: dict[str, Any] = {**meta, **self._envelope}
-        inject(said)  # the trace that this call belongs to, as the SDK does
+        if get_current():  # the trace that this call belongs to, as the SDK does
+            inject(said)
         params = {"name": name, "arguments": args, "_meta": said}
         try:
             body = _encode({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})

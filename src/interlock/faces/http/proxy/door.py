@@ -127,7 +127,8 @@ class Ask(Door):
         if call.headers.get("content-encoding", "identity") != "identity":
             refuse("a compressed body is not taken")
         seconds = self._service.gateway.config.serve.body_seconds / MICROS
-        raw = await body_of(call.headers.get("content-length", ""), call.receive, most=self._models.body_bytes, seconds=seconds)
+        length = call.headers.get("content-length", "")
+        raw = await body_of(length, call.receive, most=self._models.body_bytes, seconds=seconds)
         return self._checked(raw) if len(raw) < SMALL else await self._service.blocking(self._checked, raw)
 
     def _checked(self, raw: bytes) -> Asked:
