@@ -19,9 +19,9 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from interlock import config_file as shape
-from interlock.config_scalars import ledger_url, price
-from interlock.config_values import DEFAULTS
+from interlock.config import file as shape
+from interlock.config.scalars import ledger_url, price
+from interlock.config.values import DEFAULTS
 from interlock.core.lifecycle import MOVES, Event, State
 from interlock.core.run import FAILURES, STOP_TEXTS
 from interlock.core.verdict import StopReason

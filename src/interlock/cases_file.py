@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from interlock.config import tool_fields
-from interlock.config_problems import problems_in
-from interlock.config_shapes import Count, Glob, Section, Text, Then
+from interlock.config.problems import problems_in
+from interlock.config.shapes import Count, Glob, Section, Text, Then
 from interlock.core.canonical import problem_of
 from interlock.core.names import problem_of_name
 from interlock.errors import ToolError

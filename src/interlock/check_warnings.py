@@ -46,7 +46,7 @@ def at_first_run(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
 
 def _own_rules(config: Config) -> Iterator[tuple[Rule, str]]:
     """The rules that the user wrote, each with its place in words."""
-    from interlock.config_problems import rules_in
+    from interlock.config.problems import rules_in
 
     by_id = {rule.id: rule for rule in config.policy.rules}
     for place, raw in rules_in(config.source.value):
@@ -75,7 +75,7 @@ def _names_nobody(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
 
 def _tool_names(config: Config) -> Iterator[tuple[Place, str]]:
     """Every name or glob of a tool in the file, and where it stands."""
-    from interlock.config_problems import rules_in
+    from interlock.config.problems import rules_in
 
     places: list[Place] = [("policy", "allow"), ("approvals", "required_for")]
     places += [("tenants", name, "policy", "allow") for name in config.tenants]

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from interlock.config_values import ApprovalSettings
+from interlock.config.values import ApprovalSettings
 from interlock.core.approval import Approval, Standing
 from interlock.core.call import MICROS
 from interlock.errors import LedgerUnavailable

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from interlock.config_serve import Oidc
+from interlock.config.serve import Oidc
 from interlock.core.audit import SYSTEM
 from interlock.core.call import MICROS
 from interlock.core.names import problem_of_name

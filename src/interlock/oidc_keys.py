@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from interlock.config_serve import Oidc, problem_of_provider
+from interlock.config.serve import Oidc, problem_of_provider
 from interlock.core.call import MICROS
 from interlock.errors import ConfigError
 from interlock.ports import Clock

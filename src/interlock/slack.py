@@ -24,7 +24,7 @@ from interlock.notify import Deliver, posted
 from interlock.vaults import Vaults
 
 if TYPE_CHECKING:
-    from interlock.config_serve import Slack
+    from interlock.config.serve import Slack
 
 FRESH = 300  #: seconds that a signature is good for, as Slack recommends
 MOST = 2_900  #: characters in one block; Slack takes 3,000

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from interlock.config_values import LoggingSettings
+from interlock.config.values import LoggingSettings
 from interlock.core.call import MICROS, ToolCall
 from interlock.core.outcome import Outcome
 from interlock.core.run import Run, Step

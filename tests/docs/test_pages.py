@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from interlock.config_file import QUOTA_KEYS
+from interlock.config.file import QUOTA_KEYS
 from scripts import docs
 from tests.docs.pages import PAGES, ROOT, anchors, every_test, links, named, prose
 

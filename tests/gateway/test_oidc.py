@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 import interlock
-from interlock.config_serve import Claims, Oidc
+from interlock.config.serve import Claims, Oidc
 from interlock.core.call import MICROS
 from interlock.core.principal import Principal, Role
 from interlock.errors import ConfigError

@@ -1,6 +1,6 @@
 """Rules: what is granted, and what restricts a grant.
 
-Not how a file spells them (`config.py`) and not the weighing (`decide.py`). Law: allow grants, everything else only
+Not how a file spells them (`config/`) and not the weighing (`decide.py`). Law: allow grants, everything else only
 restricts, and a tool that nothing allows is denied; a rule whose expression cannot be evaluated denies. Rules are found
 by tool, so that the cost of a decision does not grow with the number of rules.
 """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlock.config_scalars import duration
+from interlock.config.scalars import duration
 from interlock.core.audit import SYSTEM
 from interlock.core.principal import Principal, Role
 from interlock.errors import InterlockError, Refused

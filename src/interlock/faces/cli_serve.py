@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from interlock.config import Config
-    from interlock.config_serve import Serve
+    from interlock.config.serve import Serve
     from interlock.faces.http.app import App
     from interlock.gateway import Gateway
     from interlock.identity import Identity

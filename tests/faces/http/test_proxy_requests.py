@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.config_serve import Models
+from interlock.config.serve import Models
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.asked import OVERHEAD, parsed
 from interlock.faces.http.proxy.chat import Chat

@@ -18,7 +18,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from interlock.config_serve import Oidc
+from interlock.config.serve import Oidc
 from interlock.core.call import MICROS
 from interlock.core.principal import Principal
 from interlock.faces.console.desk import Desk, local

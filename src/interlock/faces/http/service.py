@@ -27,7 +27,7 @@ from interlock.ports import HeadKey, RunKey
 from interlock.unit import Tx, Unit
 
 if TYPE_CHECKING:
-    from interlock.config_serve import Serve
+    from interlock.config.serve import Serve
     from interlock.gateway import Gateway
     from interlock.metrics import Metrics
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-    from interlock.config_serve import Serve
+    from interlock.config.serve import Serve
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 

@@ -1,6 +1,6 @@
 """What is configured of an upstream, and for whom a connection is.
 
-Not its check: `config.py` reads `upstreams:`, and McpUpstream refuses what cannot work. Law: no secret stands here,
+Not its check: `config/` reads `upstreams:`, and McpUpstream refuses what cannot work. Law: no secret stands here,
 only the name of a credential and the place where it goes.
 """
 
@@ -16,7 +16,7 @@ SHARED: Scope = ("*", "*")  #: tenant and env of the connection that belongs to 
 
 
 class UpstreamSettings(Protocol):
-    """One line of `upstreams:`, as `config.py` hands it over."""
+    """One line of `upstreams:`, as `config/` hands it over."""
 
     @property
     def name(self) -> str: ...

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Struct
 
-from interlock.config_serve import Models
+from interlock.config.serve import Models
 from interlock.core.canonical import problem_of
 from interlock.core.names import problem_of_name
 from interlock.faces.http.problems import Problem

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from interlock.config_serve import Models
+from interlock.config.serve import Models
 from interlock.core.run import Asking, Wanted
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.asked import Asked, Check, any_of, counts, part, priced, refuse

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from interlock.config_serve import ModelProvider, Models
+from interlock.config.serve import ModelProvider, Models
 from interlock.core.principal import Principal
 from interlock.core.run import Asking
 from interlock.faces.http.problems import Problem

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from interlock.config_serve import ModelProvider
+from interlock.config.serve import ModelProvider
 from interlock.core.call import MICROS
 from interlock.core.principal import Principal, Role
 from interlock.core.run import Run

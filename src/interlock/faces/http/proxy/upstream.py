@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from interlock.config_serve import ModelProvider
+from interlock.config.serve import ModelProvider
 from interlock.errors import CredentialError
 from interlock.faces.http.proxy.asked import refuse
 from interlock.faces.http.proxy.sse import TooLong

@@ -1,7 +1,7 @@
 """interlock.yaml as values: what the rest of Interlock reads of it.
 
-Not how the file is spelled (`config_file.py`) nor the reading of it (`config_build.py`), which are imported when a file
-is loaded: this module needs neither pydantic nor YAML. Law: a `Config` never changes; wherever several places say
+Not how the file is spelled (`file.py`) nor the reading of it (`build.py`), which are imported when a file is loaded:
+this module needs neither pydantic nor YAML. Law: a `Config` never changes; wherever several places say
 something of the same thing, the stricter counts.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
-from interlock.config_stricter import (
+from interlock.config.stricter import (
     cost,
     dedupe_rank,
     either,
@@ -26,8 +26,7 @@ from interlock.config_stricter import (
     stricter_declaration,
     stricter_windows,
 )
-from interlock.config_values import (
-    DEFAULTS,
+from interlock.config.values import (
     ApprovalSettings,
     Architecture,
     AuditSettings,
@@ -51,28 +50,8 @@ from interlock.errors import ToolError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interlock.config_serve import Serve
+    from interlock.config.serve import Serve
     from interlock.yaml_source import Source
-
-__all__ = [
-    "Config",
-    "load",
-    "tool_fields",
-    "ApprovalSettings",
-    "Architecture",
-    "AuditSettings",
-    "Caps",
-    "DEFAULTS",
-    "LoggingSettings",
-    "Price",
-    "Quota",
-    "RunBudget",
-    "SizeLimits",
-    "TelemetrySettings",
-    "ToolDeclaration",
-    "Upstream",
-]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Config:
@@ -116,7 +95,7 @@ class Config:
         """
         from_code: Mapping[str, int] = {}
         if overrides:
-            from interlock.config_build import run_overrides
+            from interlock.config.build import run_overrides
 
             from_code = run_overrides(overrides)
         nothing = Caps()
@@ -209,7 +188,7 @@ def tool_fields(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     of `core.call.Tool`, of the keywords alone that were given: `declared(tool, said=fields)`. Raises ToolError, for a
     name that no call could bear, too.
     """
-    from interlock.config_build import fields_of_tool
+    from interlock.config.build import fields_of_tool
 
     if callable(name):
         raise ToolError('a tool is registered under a name: @gw.tool("ticket.create"), not @gw.tool')
@@ -225,6 +204,6 @@ def load(source: str | Path | Mapping[str, Any] | Config) -> Config:
     """Read a config. Raises ConfigError, which lists everything that is wrong with it."""
     if isinstance(source, Config):
         return source
-    from interlock.config_build import build
+    from interlock.config.build import build
 
     return build(source)

@@ -1,6 +1,6 @@
 """What the values in interlock.yaml may be: texts, globs, durations, dollars, URLs, choices.
 
-Not the keys (`config_file.py`, `config_serve.py`). Law: as there: strict, and nothing is coerced.
+Not the keys (`file.py`, `serve.py`). Law: as there: strict, and nothing is coerced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from interlock.conditions import compile_condition
-from interlock.config_scalars import count, dedupe, duration, micro_dollars, positive, reference
+from interlock.config.scalars import count, dedupe, duration, micro_dollars, positive, reference
 from interlock.core.call import Effect, Risk, Role
 from interlock.core.names import problem_of_name
 from interlock.core.verdict import Verdict

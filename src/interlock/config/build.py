@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from interlock import config as values
 from interlock.conditions import compile_condition
-from interlock.config_file import QUOTA_KEYS, CostEntry, File, McpEntry, PolicySection, RuleEntry, ToolEntry
-from interlock.config_problems import crossed, empties, hint, problems_in
-from interlock.config_scalars import count, duration, micro_dollars, positive
-from interlock.config_shapes import Section
+from interlock.config import values
+from interlock.config.config import Config
+from interlock.config.file import QUOTA_KEYS, CostEntry, File, McpEntry, PolicySection, RuleEntry, ToolEntry
+from interlock.config.problems import crossed, empties, hint, problems_in
+from interlock.config.scalars import count, duration, micro_dollars, positive
+from interlock.config.shapes import Section
 from interlock.core.budget import Limits, Window
 from interlock.core.call import Cost
 from interlock.core.canonical import canonical, digest
@@ -29,7 +30,7 @@ from interlock.errors import ConfigError, ToolError
 from interlock.yaml_source import Problem, Source, plain, read, spelled
 
 
-def build(source: str | Path | Mapping[str, Any]) -> values.Config:
+def build(source: str | Path | Mapping[str, Any]) -> Config:
     """Read, check, compile."""
     if isinstance(source, Mapping):
         return _built(plain("<dict>", source), Path.cwd(), None)
@@ -56,7 +57,7 @@ def checked(source: Source) -> File:
     return file
 
 
-def _built(source: Source, base: Path, path: Path | None) -> values.Config:
+def _built(source: Source, base: Path, path: Path | None) -> Config:
     file = checked(source)
     tools = {name: _declaration(entry) for name, entry in file.tools.items()}
     caps = _caps(file.budgets)
@@ -66,7 +67,7 @@ def _built(source: Source, base: Path, path: Path | None) -> values.Config:
     rules = tuple(_rules(file))
     version = _version(rules, tools, approvals, {"all": caps, "tenants": tenants, "agents": agents})
     conditions = {rule.when: compile_condition(rule.when) for rule in rules if rule.when}
-    return values.Config(
+    return Config(
         name=source.name,
         base=base,
         path=path,

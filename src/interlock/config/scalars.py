@@ -1,6 +1,6 @@
 """Amounts, durations and references, as people write them → integers and checked text.
 
-Not the file's shape (`config_file.py`). Law: money is exact to the micro-dollar or refused, never rounded; a message
+Not the file's shape (`file.py`). Law: money is exact to the micro-dollar or refused, never rounded; a message
 never repeats what could be a secret.
 """
 

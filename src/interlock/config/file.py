@@ -1,6 +1,6 @@
 """The shape of interlock.yaml: which keys there are, and what each may hold.
 
-Not what they mean together (`config_build.py`). Law: strict. An unknown key, a wrong type, an empty value, an
+Not what they mean together (`build.py`). Law: strict. An unknown key, a wrong type, an empty value, an
 expression that does not compile is refused; nothing is coerced. The docs' configuration reference is made from here.
 """
 
@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
-from interlock.config_scalars import ledger_url, price
-from interlock.config_serve import Serve
-from interlock.config_shapes import (
+from interlock.config.scalars import ledger_url, price
+from interlock.config.serve import Serve
+from interlock.config.shapes import (
     ADedupe,
     AnEffect,
     ARisk,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from interlock.config_values import DEFAULTS, RunBudget, ToolDeclaration
+from interlock.config.values import DEFAULTS, RunBudget, ToolDeclaration
 from interlock.core.budget import UNITS, Limits, Window
 from interlock.core.call import Cost, Dedupe, Role
 

@@ -1,6 +1,6 @@
 """What is wrong with a config, in words for its author.
 
-Not the finding of it: that is pydantic's work by the models of `config_file.py`, and the cross-checks here. Law: every
+Not the finding of it: that is pydantic's work by the models of `file.py`, and the cross-checks here. Law: every
 problem is told at once, each with its place and, where there is one, the nearest valid name; no value is repeated that
 could be a secret.
 """

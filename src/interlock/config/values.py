@@ -1,6 +1,6 @@
 """The values that a config is made of.
 
-Not how a file spells them (`config_file.py`). Law: times are microseconds, money is micro-dollars, and a secret is a
+Not how a file spells them (`file.py`). Law: times are microseconds, money is micro-dollars, and a secret is a
 reference to where it is.
 """
 

@@ -1,6 +1,6 @@
 """The shape of `serve:` in interlock.yaml: how the gateway stands as a service.
 
-Not what serves (`faces/http/`). Law: as in `config_file.py`. What is here says nothing of what a tool may do: that is
+Not what serves (`faces/http/`). Law: as in `file.py`. What is here says nothing of what a tool may do: that is
 the policy's.
 """
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from interlock.config_shapes import Count, Duration, Globs, Positive, Reference, Section, Text, Url
+from interlock.config.shapes import Count, Duration, Globs, Positive, Reference, Section, Text, Url
 
 
 def problem_of_provider(url: str) -> str | None:
