@@ -10,7 +10,7 @@ from functools import partial
 
 from interlock.core.approval import Approval, Standing
 from interlock.errors import Refused
-from interlock.faces.http.bodies import Approvals, ApprovalView, approval_view
+from interlock.faces.http.bodies.approvals import Approvals, ApprovalView, approval_view
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import EVENTS, Request, Stream
 

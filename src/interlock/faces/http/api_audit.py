@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from interlock.core.audit import SYSTEM
 from interlock.core.names import problem_of_name
 from interlock.errors import ConfigError
-from interlock.faces.http.bodies import Checkpoint, Checkpoints, Entries, Verified, entry_view
+from interlock.faces.http.bodies.audit import Checkpoint, Checkpoints, Entries, Verified, entry_view
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import LINES, Request, Stream
 

@@ -13,7 +13,7 @@ from interlock.core.record import Record
 from interlock.core.run import Run
 from interlock.errors import Refused
 from interlock.faces.http.api_calls import call_id_of, find_record, outcome_view, step_id_of
-from interlock.faces.http.bodies import Admitted, OutcomeView, Renewed, TicketView
+from interlock.faces.http.bodies.calls import Admitted, OutcomeView, Renewed, TicketView
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import Request
 from interlock.gateway import Registered

@@ -15,7 +15,7 @@ from interlock.core.names import problem_of_name
 from interlock.core.outcome import Outcome
 from interlock.core.record import Record
 from interlock.core.run import Run
-from interlock.faces.http.bodies import Calls, CallView, OutcomeView, PerformCall, decision_view
+from interlock.faces.http.bodies.calls import Calls, CallView, OutcomeView, PerformCall, decision_view
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import Request
 from interlock.faces.http.service import Service

@@ -15,7 +15,8 @@ from interlock.core.record import Record
 from interlock.core.switch import Scope
 from interlock.errors import Refused
 from interlock.faces.http.api_calls import call_view, find_record
-from interlock.faces.http.bodies import Accounts, AccountView, CallView, Reconcile, Switches, SwitchView, switch_view
+from interlock.faces.http.bodies.calls import CallView
+from interlock.faces.http.bodies.control import Accounts, AccountView, Reconcile, Switches, SwitchView, switch_view
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import Request
 from interlock.gateway import Gateway

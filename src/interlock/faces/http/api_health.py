@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from interlock.core.audit import SYSTEM
 from interlock.core.budget import Account, AccountKey, Window
 from interlock.errors import InterlockError
-from interlock.faces.http.bodies import Health
+from interlock.faces.http.bodies.shared import Health
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import TEXT, Request, Stream
 from interlock.gateway import Gateway

@@ -15,7 +15,7 @@ from interlock.core.principal import Principal
 from interlock.core.run import Run, Step
 from interlock.core.verdict import StopReason
 from interlock.errors import KeyReused, RunStopped
-from interlock.faces.http.bodies import ListRuns, OpenRun, Runs, RunView, StepView, UsageBody
+from interlock.faces.http.bodies.runs import ListRuns, OpenRun, Runs, RunView, StepView, UsageBody
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import Request
 from interlock.meter import Usage

@@ -15,15 +15,8 @@ from interlock.core.canonical import problem_of
 from interlock.core.names import problem_of_name
 from interlock.core.principal import Principal
 from interlock.core.verdict import Verdict
-from interlock.faces.http.bodies import (
-    Accepted,
-    DecisionView,
-    PolicyView,
-    RuleView,
-    Tools,
-    ToolView,
-    decision_view,
-)
+from interlock.faces.http.bodies.calls import DecisionView, decision_view
+from interlock.faces.http.bodies.tools import Accepted, PolicyView, RuleView, Tools, ToolView
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import Request
 from interlock.gateway import Registered

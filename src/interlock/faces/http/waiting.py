@@ -17,7 +17,7 @@ import msgspec
 from interlock.core.approval import Approval, Standing
 from interlock.core.audit import Head, decode
 from interlock.errors import InterlockError
-from interlock.faces.http.bodies import approval_view
+from interlock.faces.http.bodies.approvals import approval_view
 from interlock.ports import ApprovalKey, HeadKey
 
 if TYPE_CHECKING:
