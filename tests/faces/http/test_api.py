@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import Any
 
 import pytest
 
 from interlock.core.principal import Principal, Role
+from interlock.faces.http.routes import ROUTES
+from interlock.faces.http.routing import EVENTS
 from tests.faces.http.conftest import Open
 from tests.faces.http.house import House, opened
 
@@ -208,9 +211,29 @@ async def test_a_body_that_comes_too_slowly_is_not_waited_for(open_house: Open) 
 
 
 async def test_a_wrong_method_names_the_right_ones(house: House) -> None:
-    async with house.agent() as agent:
-        answer = await agent.delete("/v1/runs")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    async with house.agent() as agent, house.client() as nobody:
+        answers = [await agent.delete(path) for path in ("/v1/runs", "/v1/runs/r1", "/v1/approvals/a/approve")]
+        stranger = await nobody.delete("/v1/runs/r1")
+    assert [answer.status_code for answer in answers] == [405, 405, 405]
+    assert [answer.headers["allow"] for answer in answers] == ["GET, POST", "GET", "POST"]
+    assert [answer.json()["remedy"] for answer in answers] == ["use GET or POST", "use GET", "use POST"]
+    assert stranger.status_code == 401
+
+
+async def test_every_method_of_every_path_is_answered_as_foreseen(house: House) -> None:
+    async with house.person(Role.ADMIN) as admin:
+        for path in {route.path for route in ROUTES if route.media != EVENTS}:
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"):
+                answer = await admin.request(method, path.format_map(defaultdict(lambda: "x")))
+                assert answer.status_code < 500, (method, path, answer.text)
+
+
+async def test_a_monitor_may_ask_with_head(house: House) -> None:
+    async with house.client() as nobody, house.person(Role.AUDITOR) as auditor:
+        answers = [await nobody.head("/healthz"), await nobody.head("/readyz")]
+        streams = [await auditor.head(path) for path in ("/v1/approvals/events", "/v1/audit/export")]
+    assert [answer.status_code for answer in answers + streams] == [200] * 4
+    assert [answer.content for answer in streams] == [b"", b""]
 
 
 async def test_what_nobody_foresaw_says_nothing_of_its_cause(house: House, caplog: pytest.LogCaptureFixture) -> None:

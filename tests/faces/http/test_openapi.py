@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from interlock.core.principal import Role
 from interlock.faces.http.openapi import STATUSES, document, text
-from interlock.faces.http.problems import TITLES
+from interlock.faces.http.problems import REMEDIES, TITLES
 from interlock.faces.http.routes import ROUTES
 from interlock.faces.http.routing import EVENTS, Route
 from tests.faces.http.conftest import Open
@@ -37,8 +37,8 @@ def test_the_document_that_is_checked_in_is_what_the_code_gives() -> None:
     assert CHECKED_IN.read_text("utf-8") == text(), "run: make docs"
 
 
-def test_every_code_of_a_problem_has_its_title_and_its_statuses() -> None:
-    assert set(STATUSES) == set(TITLES)
+def test_every_code_of_a_problem_has_its_title_its_statuses_and_its_remedy() -> None:
+    assert set(STATUSES) == set(TITLES) == set(REMEDIES)
     assert {code for route in ROUTES for code in route.problems} <= set(TITLES)
 
 

@@ -39,7 +39,7 @@ from interlock.faces.http.receive import (
     query_of,
 )
 from interlock.faces.http.routes import ROUTES
-from interlock.faces.http.routing import Nothing, Request, Route, Router, Stream
+from interlock.faces.http.routing import Nothing, Others, Request, Route, Router, Stream
 from interlock.faces.http.service import Service
 
 _log = logging.getLogger("interlock.http")
@@ -101,20 +101,23 @@ class App:
         headers = headers_of(scope)
         said.request_id = _request_id(headers)
         raw_path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        found = self._router.find(scope["method"], raw_path)
+        method = scope["method"]
+        found = self._router.find("GET" if method == "HEAD" else method, raw_path)
         if found is None and not raw_path.startswith(OURS):
             await self._elsewhere(scope, receive, said)
             return
-        who = _NOBODY
-        if not (found is not None and isinstance(found[0], Route) and not found[0].may):
-            who = await self.service.principal(headers)
+        needs_nobody = isinstance(found, tuple) and not found[0].may
+        who = _NOBODY if needs_nobody else await self.service.principal(headers)
         if found is None:
             await _nowhere()
-        route, path = found[0], found[1]
-        if isinstance(route, str) or isinstance(path, str):
-            allowed = ", ".join(str(method) for method in found)
-            raise Problem(405, "method_not_allowed", f"only {allowed}", headers={"allow": allowed})
-        await self._ours(route, path, headers, scope, receive, said, who)
+        elif isinstance(found, Others):
+            allowed = ", ".join(found.methods)
+            raise Problem(
+                405, "method_not_allowed", f"{method[:20]} is not for this path",
+                remedy=f"use {' or '.join(found.methods)}", headers={"allow": allowed},
+            )
+        else:
+            await self._ours(*found, headers, scope, receive, said, who)
 
     async def _ours(
         self, route: Route, path: dict[str, str], headers: dict[str, str], scope: Scope, receive: Receive,
@@ -140,7 +143,9 @@ class App:
         answer = await route.handler(
             Request(service=self.service, principal=who, path=path, query=query, body=body, key=key, gone=gone)
         )
-        if isinstance(answer, Stream):
+        if isinstance(answer, Stream) and scope["method"] == "HEAD":
+            await said.all(200, b"", answer.media.encode())
+        elif isinstance(answer, Stream):
             await said.stream(answer)
         else:
             status = 503 if getattr(answer, "ready", True) is False else 200

@@ -22,8 +22,8 @@ class ProblemBody(Struct, frozen=True, omit_defaults=True, kw_only=True):
     title: str
     status: int
     code: str
+    remedy: str
     detail: str = ""
-    remedy: str = ""
     run_id: str = ""
 
 
@@ -43,10 +43,10 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> ProblemBody:
-        """As it is sent."""
+        """As it is sent: always with a remedy, where it has none of its own with that of its code."""
         return ProblemBody(
-            type=f"urn:interlock:problem:{self.code}", title=TITLES.get(self.code, self.code),
-            status=self.status, code=self.code, detail=self.detail, remedy=self.remedy, run_id=self.run_id,
+            type=f"urn:interlock:problem:{self.code}", title=TITLES.get(self.code, self.code), status=self.status,
+            code=self.code, detail=self.detail, remedy=self.remedy or REMEDIES[self.code], run_id=self.run_id,
         )
 
 
@@ -69,6 +69,25 @@ TITLES: dict[str, str] = {
     "internal": "Something went wrong in the gateway",
 }
 
+#: code → what to do about it, where a problem says nothing closer.
+REMEDIES: dict[str, str] = {
+    "unauthenticated": "send Authorization: Bearer KEY; keys are made with: interlock keys create",
+    "forbidden": "use a credential that has the role, or ask somebody who has it",
+    "not_found": "look at the ids, and at whose credential this is",
+    "method_not_allowed": "use a method of the Allow header",
+    "bad_request": "see /openapi.json",
+    "too_large": "send less",
+    "too_slow": "send it in one go",
+    "key_reused": "give each call an id of its own",
+    "refused": "read how it stands now",
+    "run_stopped": "open another run",
+    "running": "ask again later",
+    "cooperative": "admit it, perform it and settle it: POST …/calls/admit",
+    "busy": "ask again later",
+    "ledger_unavailable": "send it again; nothing was lost",
+    "internal": "see the gateway's log, by the x-request-id of this answer",
+}
+
 
 def problem_of_error(error: Exception, run_id: str = "") -> Problem:
     """What an exception of Interlock's own means to an HTTP client. Anything else says nothing of its cause."""
@@ -77,13 +96,13 @@ def problem_of_error(error: Exception, run_id: str = "") -> Problem:
     for kind, status, code, remedy in _ANSWERS:
         if isinstance(error, kind):
             return Problem(status, code, str(error), remedy=remedy, run_id=run_id)
-    return Problem(500, "internal", "the gateway could not answer", remedy="see its log", run_id=run_id)
+    return Problem(500, "internal", "the gateway could not answer", remedy=REMEDIES["internal"], run_id=run_id)
 
 
 _ANSWERS: tuple[tuple[type[InterlockError], int, str, str], ...] = (
-    (KeyReused, 409, "key_reused", "give each call an id of its own"),
-    (RunStopped, 409, "run_stopped", "open another run"),
-    (LedgerUnavailable, 503, "ledger_unavailable", "send it again; nothing was lost"),
-    (Refused, 409, "refused", ""),
+    (KeyReused, 409, "key_reused", REMEDIES["key_reused"]),
+    (RunStopped, 409, "run_stopped", REMEDIES["run_stopped"]),
+    (LedgerUnavailable, 503, "ledger_unavailable", REMEDIES["ledger_unavailable"]),
+    (Refused, 409, "refused", ""),  # its words say it
     (ConfigError, 422, "bad_request", ""),
 )

@@ -85,6 +85,12 @@ class Route(Struct, frozen=True, kw_only=True):
         return self.method != "GET"
 
 
+class Others(Struct, frozen=True):
+    """The methods of a path that is there, but not with the one that was asked for."""
+
+    methods: tuple[str, ...]
+
+
 _END, _NAMED = "/", "/{}"  #: no segment of a path can be called so
 
 
@@ -99,12 +105,12 @@ class Router:
                 node = node.setdefault(_NAMED if segment.startswith("{") else segment, {})
             node.setdefault(_END, {})[route.method] = (route, _names(route.path))
 
-    def find(self, method: str, raw_path: str) -> tuple[Route, dict[str, str]] | tuple[str, ...] | None:
+    def find(self, method: str, raw_path: str) -> tuple[Route, dict[str, str]] | Others | None:
         """The route and what stands for its names; the methods that there are instead; or None."""
         others: set[str] = set()
         found = _walk(self._root, raw_path[1:].split("/"), 0, method, others)
         if found is None:
-            return tuple(sorted(others)) or None
+            return Others(tuple(sorted(others))) if others else None
         (route, names), given = found
         return route, dict(zip(names, given[::-1], strict=True))
 

@@ -20,7 +20,7 @@ from interlock.core.outcome import Outcome
 from interlock.core.principal import Principal, Role
 from interlock.core.run import Run
 from interlock.errors import LedgerUnavailable
-from interlock.faces.http.problems import Problem
+from interlock.faces.http.problems import REMEDIES, Problem
 from interlock.faces.http.waiting import Waiting
 from interlock.identity import Identity, Unauthenticated
 from interlock.ports import HeadKey, RunKey
@@ -70,8 +70,7 @@ class Service:
             return await self.identity.principal_of(token.strip())
         except Unauthenticated as error:
             raise Problem(
-                401, "unauthenticated", str(error),
-                remedy="send Authorization: Bearer KEY; keys are made with: interlock keys create",
+                401, "unauthenticated", str(error), remedy=REMEDIES["unauthenticated"],
                 headers={"www-authenticate": 'Bearer realm="interlock"'},
             ) from None
 
