@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -10,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,10 @@ import pytest
 import uvicorn
 
 import interlock
-from interlock.core.principal import Principal, Role
+from interlock.core.principal import Role
 from interlock.faces.http import server
 from interlock.faces.http.compose import compose
-from interlock.keyrings import identity_of
+from tests.faces.serving import Process, key_of
 
 CONFIG = 'policy: {allow: ["*"]}\nledger: {url: "sqlite:///interlock.db", synchronous: "off"}\n'
 TOOLS = '''
@@ -42,47 +39,6 @@ def gateway():
 
     return gw
 '''
-
-
-class Process:
-    """One `interlock serve`."""
-
-    def __init__(self, folder: Path, *more: str, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "interlock", "serve", "--port", "0", *more]
-        self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **(env or {})},
-        )
-        assert self.process.stdout is not None
-        self.said = self.process.stdout.readline()
-        self.url = self.said.partition("Console and API: ")[2].split("/ ")[0].rstrip("/")
-
-    def key(self) -> str:
-        """The first key, as it is printed."""
-        assert self.process.stdout is not None
-        assert "shown this once" in self.process.stdout.readline()
-        return self.process.stdout.readline().strip()
-
-    def ask(self, method: str, path: str, key: str = "", body: Any = None) -> tuple[int, Any]:
-        """One request; waits for the port to be served."""
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-
-    def end(self, how: int = signal.SIGTERM) -> int:
-        """Its exit code."""
-        self.process.send_signal(how)
-        code = self.process.wait(20)
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-        return code
 
 
 @pytest.fixture
@@ -121,9 +77,7 @@ def test_it_says_where_it_is_and_the_first_key_once(folder: Path) -> None:
 def test_a_call_in_flight_is_settled_before_the_process_goes(folder: Path) -> None:
     serving = Process(folder, "--app", "tools:gateway")
     admin = serving.key()
-    with interlock.open(folder / "interlock.yaml", upstreams=False) as beside:
-        bot = Principal(name="bot", roles=(Role.AGENT,), tenant="acme", agent="bot", env="prod")
-        key = identity_of(beside).give(bot, by="test")[1]
+    key = key_of(folder, Role.AGENT)
     assert serving.ask("POST", "/v1/runs", key, {"run_id": "r1"})[0] == 200
     answers: list[Any] = []
     call = {"tool": "slow", "call_id": "c1"}
