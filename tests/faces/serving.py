@@ -23,10 +23,12 @@ class Process:
     """One `interlock serve`."""
 
     def __init__(self, folder: Path, *more: str, port: int = 0, env: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "interlock", "serve", "--port", str(port), *more], cwd=folder,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})},
-        )
+        self.log = folder / "serve.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "interlock", "serve", "--port", str(port), *more], cwd=folder, text=True,
+                stdout=subprocess.PIPE, stderr=log, env={**os.environ, **(env or {})}, start_new_session=True,
+            )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline()
         self.url = self.said.partition("Console and API: ")[2].split("/ ")[0].rstrip("/")
@@ -46,10 +48,17 @@ class Process:
     def end(self, how: int = signal.SIGTERM) -> int:
         """Its exit code."""
         self.process.send_signal(how)
+        return self._ended()
+
+    def kill(self) -> None:
+        """`kill -9` of it and of all of its workers."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        assert self._ended() == -signal.SIGKILL
+
+    def _ended(self) -> int:
         code = self.process.wait(PATIENCE)
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         return code
 
 
