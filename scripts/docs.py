@@ -331,7 +331,7 @@ _NAMED = {
     shape.Positive: "whole number, 1 or more",
     shape.Dollars: "dollars",
     shape.Duration: "duration",
-    shape.Reference: "`env:NAME` or `file:PATH`",
+    shape.Reference: "`env:NAME`, `file:PATH` or `vault:PATH#FIELD`",
     shape.ADedupe: "`run`, `off` or a duration",
     shape.Url: "URL",
     shape.Then: "`allow`, `ask`, `deny` or `stop`",

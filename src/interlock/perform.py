@@ -32,6 +32,7 @@ from interlock.wish import MARGIN, Ticket
 WORKERS = 64  #: threads for sync tools that cannot run on their caller's own
 _NOT_LENT = "the gateway could not lend it the credential that it needs, which only an operator can put right"
 _NO_TIME = Reason("in_time", Verdict.DENY, "too little was left of its time to begin it")
+_LEFT = Reason("in_time", Verdict.DENY, "its caller was cancelled before it began")
 _ITSELF = Reason("in_time", Verdict.DENY, "an async tool would wait for itself; it must use `await run.acall(…)`")
 GRACE = 1.0  #: seconds that a cancelled async tool has to end
 CLIP = 500  #: characters of an error's words that are told
@@ -166,19 +167,12 @@ class Stage:
     async def aperform(self, flight: Flight, *, cancelled: bool) -> tuple[Performed, bool]:
         """Perform on behalf of an async caller. Gives with it whether the caller was cancelled meanwhile."""
         if cancelled:
-            gone = Reason("in_time", Verdict.DENY, "its caller was cancelled before it began")
-            return self._trouble(flight, NotBegun(gone)), False
+            return self._trouble(flight, NotBegun(_LEFT)), False
         try:
-            invocation, seconds = self._invocation(flight), self._seconds_left(flight)
-            loop = asyncio.get_running_loop()
-            thread: concurrent.futures.Future[Any] | None = None
-            future: asyncio.Future[Any]
-            if flight.performer.is_async:
-                future = asyncio.ensure_future(self._awaited(flight, invocation))
-                flight.cancellable(partial(loop.call_soon_threadsafe, future.cancel))
-            else:
-                thread = self._threaded(flight, invocation)
-                future = asyncio.wrap_future(thread)
+            invocation, seconds = await self._ainvocation(flight), self._seconds_left(flight)
+            future, thread = self._launched(flight, invocation)
+        except asyncio.CancelledError:
+            return self._trouble(flight, NotBegun(_LEFT)), True
         except Exception as error:
             return self._trouble(flight, error), False
         try:
@@ -229,6 +223,13 @@ class Stage:
             self._redactor.remember(credential)
         return Invocation(args=snapshot(ticket.record.args), info=info, credential=credential)
 
+    async def _ainvocation(self, flight: Flight) -> Invocation:
+        """The same, without keeping the event loop waiting for a vault that waits for somebody else."""
+        waits = getattr(self._vault, "waits", None) if flight.tool.credential else None
+        if waits is not None and waits(flight.tool.credential):
+            return await asyncio.to_thread(self._invocation, flight)
+        return self._invocation(flight)
+
     def _lent(self, name: str, *, tenant: str, env: str) -> str:
         """Whatever a vault runs into, nothing has begun."""
         try:
@@ -269,6 +270,17 @@ class Stage:
             return await flight.performer.perform(invocation)
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # these would end the loop, not the task
             raise Ended(f"{type(error).__name__} {error}".strip()) from error
+
+    def _launched(
+        self, flight: Flight, invocation: Invocation
+    ) -> tuple[asyncio.Future[Any], concurrent.futures.Future[Any] | None]:
+        """What an async caller waits for, and the thread behind it, where there is one."""
+        if flight.performer.is_async:
+            task = asyncio.ensure_future(self._awaited(flight, invocation))
+            flight.cancellable(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+            return task, None
+        thread = self._threaded(flight, invocation)
+        return asyncio.wrap_future(thread), thread
 
     def _threaded(self, flight: Flight, invocation: Invocation) -> concurrent.futures.Future[Any]:
         context = contextvars.copy_context()

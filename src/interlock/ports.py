@@ -240,7 +240,8 @@ class Clock(Protocol):
 
 
 class Vault(Protocol):
-    """Where credentials come from."""
+    """Where credentials come from. One that may have to wait for somebody else has `waits(name)` as well: where that is
+    true, no event loop is kept waiting for it."""
 
     def lend(self, name: str, *, tenant: str, env: str) -> str:
         """The credential of that name for one call. Raises CredentialError; never logs or keeps the value."""

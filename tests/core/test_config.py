@@ -112,8 +112,10 @@ def test_the_long_example_loads_unchanged(tmp_path: Path) -> None:
     assert config.declared(Tool(name="email.send")).arguments["cc"] is Role.DESTINATION
 
 
-def test_a_vault_credential_is_refused_as_not_built_yet() -> None:
-    assert "credentials.a: vault: is not built yet" in refusal({"credentials": {"a": "vault:secret/a"}})
+def test_a_place_in_vault_is_a_path_and_a_field() -> None:
+    assert "credentials.a: must name a field of a KV v2 secret" in refusal({"credentials": {"a": "vault:secret/a"}})
+    place = "vault:secret/data/{tenant}/a#token"
+    assert load({"credentials": {"a": place}}).credentials == {"a": place}
 
 
 def test_an_empty_file_is_all_defaults_and_grants_nothing(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_two_tenants_or_envs_never_come_to_the_same_name(make, template, one, ot
     ("credentials", "said"),
     [
         ({"crm": "sk-live-1234567890"}, "never the secret itself"),
-        ({"crm": "vault:x"}, "env:… or file:…"),
+        ({"crm": "safe:x"}, "env:… or file:… or vault:…"),
         ({"crm": "env:CRM_{TENNANT}"}, r"there is no \{TENNANT\}"),
         ({"crm": "env:CRM_{TENANT}{ENV}"}, "between"),
         ({"crm": "env:CRM_{TENANT}_{tenant}"}, "once each"),

@@ -88,18 +88,18 @@ def dedupe(value: Any) -> Dedupe:
 
 
 _PLACEHOLDERS = ("TENANT", "ENV", "tenant", "env")
+_SCHEMES = "'env:NAME', 'file:PATH' or 'vault:PATH#FIELD'"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def reference(value: Any) -> str:
-    """Where a secret is: `env:NAME` or `file:PATH`, with `{tenant}` and `{env}` to be filled in. Never the secret."""
+    """Where a secret is: `env:NAME`, `file:PATH` or `vault:PATH#FIELD`, with `{tenant}` and `{env}` to be filled in.
+    Never the secret."""
     if not isinstance(value, str):
-        raise ValueError(f"must be 'env:NAME' or 'file:PATH', not {_kind(value)}")
+        raise ValueError(f"must be {_SCHEMES}, not {_kind(value)}")
     scheme, colon, rest = value.partition(":")
     if not colon or scheme not in ("env", "file", "vault"):
-        raise ValueError("must be 'env:NAME' or 'file:PATH'; the secret itself never stands in the config")
-    if scheme == "vault":
-        raise ValueError("vault: is not built yet; use env: or file:")
+        raise ValueError(f"must be {_SCHEMES}; the secret itself never stands in the config")
     filled = rest
     for name in re.findall(r"\{([^{}]*)\}", rest):
         if name not in _PLACEHOLDERS:
@@ -114,8 +114,17 @@ def reference(value: Any) -> str:
         raise ValueError("must name a file after 'file:'")
     if scheme == "file" and (not filled.startswith("/") or ".." in filled.split("/")):
         raise ValueError("must name an absolute path after 'file:', without '..'")
-    _refuse_places(rest, "/" if scheme == "file" else "_")
+    if scheme == "vault" and not _is_in_vault(filled):
+        raise ValueError("must name a field of a KV v2 secret after 'vault:', like secret/data/{tenant}/crm#token")
+    _refuse_places(rest.partition("#")[0], "_" if scheme == "env" else "/")
     return value
+
+
+def _is_in_vault(text: str) -> bool:
+    path, _, field = text.partition("#")
+    parts = path.split("/")
+    plain = text.isprintable() and not any(mark in text for mark in " ?%\\")
+    return bool(field) and "#" not in field and "data" in parts[1:-1] and plain and not {"", ".", ".."} & {*parts}
 
 
 def _refuse_places(text: str, divider: str) -> None:

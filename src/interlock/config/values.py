@@ -78,7 +78,7 @@ class ApprovalSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires: int = 3_600_000_000
     on_reject: Literal["deny", "stop"] = "deny"
     webhook_url: str | None = None
-    webhook_secret: str | None = None  #: `env:NAME` or `file:PATH`
+    webhook_secret: str | None = None  #: where it is, as in `credentials:`
     required_for: tuple[str, ...] = ()
 
 

@@ -13,8 +13,11 @@ from interlock.errors import ConfigError, CredentialError
 from interlock.ports import Vault
 from interlock.vaults.env import EnvVault
 from interlock.vaults.file import FileVault
+from interlock.vaults.hashicorp import HashicorpVault
 
-SCHEMES: dict[str, Callable[[Mapping[str, str]], Vault]] = {"env": EnvVault, "file": FileVault}
+SCHEMES: dict[str, Callable[[Mapping[str, str]], Vault]] = {
+    "env": EnvVault, "file": FileVault, "vault": HashicorpVault,
+}
 
 
 class Vaults:
@@ -36,6 +39,10 @@ class Vaults:
     def names(self) -> tuple[str, ...]:
         """The names that can be lent."""
         return tuple(self._vaults)
+
+    def waits(self, name: str) -> bool:
+        """See `ports.Vault`."""
+        return bool(getattr(self._vaults.get(name), "waits", False))
 
     def lend(self, name: str, *, tenant: str, env: str) -> str:
         """The credential of that name for one call. Raises CredentialError."""

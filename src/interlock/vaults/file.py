@@ -40,7 +40,7 @@ class FileVault:
             raise CredentialError(f"there is no credential {name!r} in the file vault")
         path = found.filled(name, tenant=tenant, env=env)
         try:
-            raw = _read(_followed(path, _fixed_part(found.text)))
+            raw = read_private(_followed(path, _fixed_part(found.text)))
         except OSError as error:
             raise CredentialError(f"credential {name!r}: {path}: {error.strerror or 'cannot be read'}") from None
         try:
@@ -66,7 +66,7 @@ def _followed(path: str, fixed: str) -> Path:
     return real
 
 
-def _read(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
     """The bytes of a file that is only its owner's. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
