@@ -126,10 +126,10 @@ def described_tools(config: Config) -> tuple[dict[str, Tool], list[str]]:
 
 def _lines(config: Config, tool: Tool) -> Iterator[Line]:
     """One line where all tenants are alike, else one for everyone and one for each that differs."""
-    general = _line(config, tool, None)
+    general = line_of(config, tool, None)
     yield general
     for tenant in config.tenants:
-        own = _line(config, tool, tenant)
+        own = line_of(config, tool, tenant)
         if (own.verdict, own.otherwise, own.rules, own.clauses) != (
             general.verdict,
             general.otherwise,
@@ -139,8 +139,9 @@ def _lines(config: Config, tool: Tool) -> Iterator[Line]:
             yield own
 
 
-def _line(config: Config, tool: Tool, tenant: str | None) -> Line:
-    fixed, depending = _sorted(config, tool, tenant)
+def line_of(config: Config, tool: Tool, tenant: str | None) -> Line:
+    """What a tool gets, for one tenant; None: for everyone who has no line of their own."""
+    fixed, depending = weighed(config, tool, tenant)
     granted = [rule for rule in fixed if rule.then is Verdict.ALLOW]
     floor = max((rule.then for rule in fixed), default=Verdict.ALLOW)
     if floor >= Verdict.DENY:
@@ -165,7 +166,7 @@ def _line(config: Config, tool: Tool, tenant: str | None) -> Line:
     )
 
 
-def _sorted(config: Config, tool: Tool, tenant: str | None) -> tuple[list[Rule], list[tuple[Rule, str]]]:
+def weighed(config: Config, tool: Tool, tenant: str | None) -> tuple[list[Rule], list[tuple[Rule, str]]]:
     """The rules that speak of a tool: those that always hold for this tenant, and those that depend on something."""
     fixed: list[Rule] = []
     depending: list[tuple[Rule, str]] = []

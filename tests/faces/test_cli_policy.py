@@ -136,3 +136,31 @@ def test_cases_that_are_not_understood_are_exit_code_2(ground):
     ground.cli("policy", "test", "empty", code=2)
     (ground.folder / "bad.yaml").write_bytes(b"\xff\xfe\x00")
     ground.cli("policy", "test", "bad.yaml", code=2)
+
+
+def test_diff_shows_what_gets_looser_and_fails_there(ground):
+    old = ground.folder / "old.yaml"
+    old.write_text(ground.config.read_text())
+    assert ground.json("policy", "diff", old)["changes"] == []
+    assert "nothing is decided otherwise" in ground.cli("policy", "diff", old)
+    new = ground.folder / "new.yaml"
+    new.write_text(json.dumps({"policy": {"allow": ["ticket.read", "db.drop"]}}))
+    told = ground.json("policy", "diff", old, new, code=1)
+    ways = {(each["kind"], each["what"]): each["way"] for each in told["changes"]}
+    assert (told["ok"], ways["tool", "db.drop"]) == (False, "looser")
+    text = ground.cli("policy", "diff", old, new, code=1)
+    assert "looser" in text
+    assert "db.drop" in text
+    back = ground.json("policy", "diff", new, old, code=1)  # what was taken away comes back as well
+    assert {each["way"] for each in back["changes"]} >= {"looser", "stricter"}
+    ground.cli("policy", "diff", old, new, "--config", old, code=2)
+    ground.cli("policy", "diff", ground.folder / "missing.yaml", code=2)
+
+
+def test_diff_weighs_cases_by_both(ground):
+    (ground.folder / "cases.yaml").write_text(CASES)
+    new = ground.folder / "new.yaml"
+    new.write_text(json.dumps({"policy": {"allow": ["refund.pay"]}}))
+    told = ground.json("policy", "diff", ground.config, new, "--cases", ground.folder / "cases.yaml", code=1)
+    (case,) = [each for each in told["changes"] if each["kind"] == "case"]
+    assert (case["old"], case["new"], case["way"]) == ("ask", "allow", "looser")

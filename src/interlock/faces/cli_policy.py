@@ -1,7 +1,7 @@
-"""`interlock check` and `interlock policy test`: what the policy says, before anybody calls.
+"""`interlock check`, `interlock policy test` and `interlock policy diff`: what the policy says, before anybody calls.
 
-Not the checking (`check.py`) and not the weighing (`cases.py`). Law: warnings alone are no failure; a case that comes
-out otherwise is one.
+Not the checking (`check.py`), the weighing (`cases.py`) or the comparing (`policy_diff.py`). Law: warnings alone are no
+failure; a case that comes out otherwise is one, and so is a change that lets more happen, or may.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 
 from interlock.faces.cli_open import read_config
 from interlock.faces.cli_options import Config, Json, in_json
-from interlock.faces.cli_print import document, lines, safe_all, say, show, text
+from interlock.faces.cli_print import document, lines, safe_all, say, show, table, text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,6 +68,40 @@ def weigh_cases(
         say(f"{failed} failed, {passed}" if failed else passed, "red" if failed else "green")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command("diff")
+def compare(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The config as it was.")],
+    new: Annotated[Path | None, typer.Argument(metavar="[NEW]", help="As it will be. Default: interlock.yaml.")] = None,
+    cases: Annotated[
+        list[Path] | None, typer.Option("--cases", metavar="PATH", help="Policy cases to weigh by both. Repeatable.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what another config decides otherwise. Exit code 1 where anything gets looser, or cannot be told not to."""
+    from interlock.policy_diff import diff
+
+    if new is not None and config is not None and new != config:
+        raise typer.BadParameter("name the new config once: as NEW, or with --config")
+    found = diff(read_config(old), read_config(new or config), cases or ())
+    if in_json(as_json):
+        document(found)
+    elif found.changes:
+        told = table("way", "", "what", "tenant", "was", "will be")
+        for each in found.changes:
+            tenant = "every" if each.tenant == "*" else each.tenant
+            row = (each.kind, each.what, tenant, each.old, each.new)
+            told.add_row(text(each.way, _WAYS[each.way]), *(text(cell) for cell in row))
+        show(told)
+    else:
+        say("nothing is decided otherwise", "green")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+_WAYS = {"looser": "bold red", "unclear": "yellow", "stricter": "green"}
 
 
 def _case(result: CaseResult) -> Text:
