@@ -1,10 +1,12 @@
-# The verbs of this repository. Everything they make stays inside the checkout: .venv, .venv-bench, .cache.
+# The verbs of this repository. Everything they make stays inside the checkout: .venv, .venv-runtimes,
+# .venv-bench, .cache.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 
 PY := .venv/bin/python
+RUNTIMES_PY := .venv-runtimes/bin/python
 BENCH_PY := .venv-bench/bin/python
 
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
@@ -13,7 +15,7 @@ export PIP_ROOT_USER_ACTION := ignore
 export PYTHONDONTWRITEBYTECODE :=
 export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
-.PHONY: help install test lint types imports fix demo bench docs lock postgres chromium conformance clean
+.PHONY: help install test lint types imports fix demo bench docs lock postgres chromium conformance runtimes clean
 
 help:  ## these lines
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -24,12 +26,17 @@ install: .venv/.stamp  ## the environment in .venv, from requirements.lock
 	scripts/venv.sh .venv requirements.lock
 	touch $@
 
+.venv-runtimes/.stamp: pyproject.toml requirements-runtimes.lock scripts/venv.sh
+	scripts/venv.sh .venv-runtimes requirements-runtimes.lock
+	touch $@
+
 .venv-bench/.stamp: pyproject.toml requirements-bench.lock scripts/venv.sh
 	scripts/venv.sh .venv-bench requirements-bench.lock
 	touch $@
 
-test: lint types imports postgres chromium conformance  ## lint, types, import contracts, every test
+test: lint types imports postgres chromium conformance runtimes  ## lint, types, import contracts, every test (with ARGS: these)
 	$(PY) -m pytest -q $(ARGS)
+	$(if $(ARGS),,$(RUNTIMES_PY) -m pytest -q tests/runtimes)
 
 lint: install  ## ruff
 	.venv/bin/ruff check .
@@ -52,6 +59,9 @@ chromium:  ## see to it that Chromium is here, for the tests in a real browser
 conformance: install  ## see to it that the official MCP conformance suite is here
 	scripts/conformance.sh
 
+runtimes: .venv-runtimes/.stamp  ## see to it that the agent runtimes are here, in .venv-runtimes
+	@
+
 demo: install  ## the incident, with the gateway and without
 	scripts/demo.sh
 
@@ -62,8 +72,8 @@ docs: install  ## write the generated pages of docs/ anew
 	$(PY) -m scripts.docs $(ARGS)
 
 lock:  ## resolve the dependencies anew into requirements*.lock
-	scripts/lock.sh
+	scripts/lock.sh $(ARGS)
 
 clean:  ## remove everything that these verbs made
-	rm -rf .venv .venv-bench .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-runtimes .venv-bench .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

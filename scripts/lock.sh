@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Write requirements.lock (the environment of `make install`), requirements-bench.lock (that of `make bench`) and
-# requirements-serve.lock (what the container installs) anew.
+# Write anew: requirements.lock (the environment of `make install`), requirements-runtimes.lock (that of the tests with
+# agent runtimes), requirements-bench.lock (that of `make bench`) and requirements-serve.lock (what the container installs).
+# Given names of those files, only these.
 #
 # A clean environment is made for every supported Python that is found here (3.11, 3.12, 3.13), frozen, and the lists
 # are merged: a pin that is not the same everywhere carries an environment marker. The project itself is not in it.
@@ -31,9 +32,12 @@ for line in project["dependencies"] + [r for extra in sys.argv[1:] for r in proj
 PY
 }
 
+only=" $* "
+
 lock() {  # lock FILE EXTRA...
   local file=$1 version python
   shift
+  if [ "$only" != "  " ] && [[ "$only" != *" $file "* ]]; then return; fi
   rm -rf "$work/frozen" && mkdir "$work/frozen"
   while read -r version python; do
     echo "$file: resolving for Python $version" >&2
@@ -61,6 +65,8 @@ PY
   cp "$work/lock" "$file"
 }
 
-lock requirements.lock build otel dev
+lock requirements.lock build otel test dev
+lock requirements-runtimes.lock build test \
+  openai-agents langchain pydantic-ai agent-framework google-adk anthropic claude-agent
 lock requirements-bench.lock build otel bench
 lock requirements-serve.lock build otel
