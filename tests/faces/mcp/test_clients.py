@@ -226,6 +226,27 @@ def test_the_same_call_id_is_the_same_call(served: Served, sent: list[Any], mode
 
 
 @ERAS
+def test_a_call_may_be_named_in_the_baggage_of_its_meta_and_nowhere_else(
+    served: Served, sent: list[Any], mode: str
+) -> None:
+    async def go() -> None:
+        async with served.client(mode=mode, headers={"baggage": "interlock.call_id=of-the-connection"}) as client:
+            meta: Any = {**opened(served, "r1"), "baggage": "a=b,interlock.call_id=toolu%201;prop=1"}
+            first = await client.call_tool("ticket.create", {"title": "a"}, meta=meta)
+            assert first.meta["interlock/call_id"] == "toolu 1"
+            again = await client.call_tool("ticket.create", {"title": "a"}, meta=meta)
+            assert again.meta["interlock/replayed"]
+            nearer = await client.call_tool("kb.read", {"name": "x"}, meta={**meta, "interlock/call_id": "c1"})
+            assert nearer.meta["interlock/call_id"] == "c1"
+            unnamed: Any = {"interlock/run_id": "r1"}
+            other = await client.call_tool("kb.read", {"name": "x"}, meta=unnamed)
+            assert other.meta["interlock/call_id"] != "of-the-connection"
+
+    run(go())
+    assert sent == ["a"]
+
+
+@ERAS
 def test_a_run_of_somebody_else_is_refused_as_one_that_does_not_exist(
     served: Served, sent: list[Any], mode: str
 ) -> None:
