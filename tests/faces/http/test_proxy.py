@@ -492,9 +492,10 @@ def test_a_run_of_another_agent_or_tenant_is_none(monkeypatch):
     async def scenario(here):
         for other in (here.run(agent="else"), here.run(tenant="rival"), here.run(env="staging")):
             status, said = await here.ask("chat", None, other)
-            assert (status, said["error"]["code"]) == (404, "not_found")
+            assert (status, said["error"]["code"]) == (403, "forbidden")
+            assert said["error"]["message"] == f"there is no run {other.run_id!r} (open the run first, as this agent)"
         status, _ = await here.ask("chat", None, None, interlock_run_id="nowhere")
-        assert (status, here.provider.asked) == (404, [])
+        assert (status, here.provider.asked) == (403, [])
         kinds = [each.kind for each in here.gateway.audit.entries(tenant="acme")]
         assert kinds.count("turned_away") == 4
 

@@ -91,8 +91,15 @@ class Door(ABC):
         return who, named
 
     async def _run(self, who: Principal, run_id: str) -> Run:
-        """Raises Problem 404 for a run that is not this agent's."""
-        return await (self._service.run_of(who, run_id) if run_id else self._service.default_run(who))
+        """Raises Problem 403 for a run that is not this agent's: 404 means to clients that there is no such model."""
+        if not run_id:
+            return await self._service.default_run(who)
+        try:
+            return await self._service.run_of(who, run_id)
+        except Problem as problem:
+            if problem.status != 404:
+                raise
+            raise Problem(403, "forbidden", problem.detail, remedy="open the run first, as this agent") from None
 
     async def _refuse(self, problem: Problem, send: Send) -> None:
         headers = {"content-type": "application/json", **problem.headers}
