@@ -78,9 +78,10 @@ class Front:
             run = await self._runs.of(who, run_id, connection)
             run_id = run.run_id
             name = self.catalog.name_of(said)
-            call_id = ids.call_id or self._waits(run, name, args) or f"call_{secrets.token_hex(8)}"
+            waiting = "" if ids.key or earlier is not None else self._waits(run, name, args)
+            call_id = waiting or ids.call_id or f"call_{secrets.token_hex(8)}"
             outcome = await self.service.perform(run, name, args, call_id=call_id, key=ids.key)
-            self._remember(run, name, args, call_id, waits=outcome.kind == "pending")
+            self._remember(run, name, args, call_id, waits=outcome.kind == "pending" and not ids.key)
             offer = self.catalog.offer(name) if outcome.kind == "done" else None
             result = result_of(outcome, run_id, offer.output if offer is not None else None, self.page)
         except Exception as error:
@@ -91,7 +92,8 @@ class Front:
         asked = outcome.approval_id if outcome.kind == "pending" else None
         return Answer(result, run_id, call_id, asked or "")
 
-    # A client that gives its calls no ids sends one that waits for a person again: it is the same call, not another.
+    # What is sent again while it waits for a person is the same call, not another: a model does so in another turn, for
+    # which its runtime has another id, or none.
 
     def _waits(self, run: Run, name: str, args: Mapping[str, Any]) -> str:
         known = self._waiting.get((run.tenant, run.run_id))
