@@ -384,7 +384,7 @@ class Control:
             (HeadKey(SYSTEM), PinKey(SYSTEM, tool)),
             lambda tx: pins.accept(tx, tool, by, now, offered=offered, note=note),
         )
-        self._gateway.accepted(tool)
+        self._gateway.judged(tool, "")
         return pin
 
     # --- the ledger --------------------------------------------------------------------------------------------------

@@ -135,11 +135,11 @@ class Gateway:
         self.tools[tool.name] = Registered(tool, performer, problem)
         self.shown += 1
 
-    def accepted(self, name: str) -> None:
-        """A person has accepted the changed definition of a tool: it may be used."""
+    def judged(self, name: str, problem: str) -> None:
+        """Why a tool may not be used, as it is known now; "" where it may: its changed definition was accepted."""
         registered = self.tools.get(name)
-        if registered is not None:
-            registered.problem = ""
+        if registered is not None and registered.problem != problem:
+            registered.problem = problem
             self.shown += 1
 
     # --- runs --------------------------------------------------------------------------------------------------------

@@ -84,9 +84,9 @@ class Watch:
         for switch in gateway.board.history():
             if switch.recorded < switch.acts and (switch.released_at or switch.at) < now - LATE:
                 gateway.control.record_switch(switch)
-        for registered in gateway.tools.values():
+        for registered in list(gateway.tools.values()):
             if registered.problem:  # a person may have accepted its definition since, here or in another process
-                registered.problem = self._still_wrong(registered)
+                gateway.judged(registered.tool.name, self._still_wrong(registered))
         for record in gateway.store.lapsed(now):
             closed += gateway.committer.run(self._lapse(record))
         for approval in gateway.store.approvals(standing=Standing.WAITING):

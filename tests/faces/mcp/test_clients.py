@@ -6,15 +6,20 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client
 
+from interlock import pins
+from interlock.core.call import Effect, Tool
 from interlock.core.principal import Role
 from interlock.faces.mcp import codec as codec_module
 from interlock.ports import RunKey
+from interlock.unit import Unit
+from interlock.watch import Watch
 from tests.faces.mcp.conftest import Open, Served, message_of, run
 
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -49,6 +54,35 @@ def test_a_client_lists_what_it_may_use_and_calls_it(served: Served, mode: str) 
             assert result.meta["interlock/outcome"] == "done"
 
     run(go())
+
+
+def test_a_tool_is_listed_once_a_person_has_accepted_its_changed_definition_wherever_they_did(served: Served) -> None:
+    gateway = served.gateway
+    before, now = (pins.definition(name="find", description=said, input_schema={}) for said in ("Find.", "Find!"))
+
+    class Changed:
+        tool, is_async, digest = Tool(name="kb.find", effect=Effect.READ), False, pins.definition_digest(now)
+
+        def problem(self, args: Any) -> str | None:
+            return None
+
+        def perform(self, invocation: Any) -> Any:
+            return "found"
+
+    keys = pins.keys(["kb.find"])
+    for shown in (before, now):
+        gateway.committer.run(Unit(keys, partial(pins.observe, definitions={"kb.find": shown}, now=1)))
+    gateway.register(Changed(), problem="its definition has changed")
+
+    async def listed() -> set[str]:
+        async with served.client() as client:
+            return {tool.name for tool in (await client.list_tools()).tools}
+
+    assert "kb.find" not in run(listed())
+    accept = partial(pins.accept, tool="kb.find", by="anna", now=2)  # as another process does
+    gateway.committer.run(Unit(keys, accept))
+    Watch(gateway).sweep()
+    assert "kb.find" in run(listed())
 
 
 def test_hints_come_from_our_own_effects(served: Served) -> None:
