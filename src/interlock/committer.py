@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 BATCH = 512  #: units in one transaction, at most
 LOOP_WAITS = 0.002  #: seconds that an event loop may stand still for the disk; twice more, and a thread waits for it
+CROWDED = 8  #: batches for which more callers are expected after several came together
 SLOW_TURNS = 64  #: turns of event loops that a thread waits for, before one is tried on its loop again
 
 
@@ -103,6 +104,7 @@ class Committer:
         self._gathered: dict[asyncio.AbstractEventLoop, list[tuple[Unit[Any], Promise]]] = {}  # in this turn of each
         self._slow_turns = 0  # of event loops: how many more the thread commits
         self._was_slow = False
+        self._crowded = 0  # batches, since one had several units in it
         self.landed: Callable[[int, float], None] | None = None  #: told of each batch: its units, its seconds
 
     def run(self, unit: Unit[T]) -> T:
@@ -145,11 +147,17 @@ class Committer:
 
     # --- on the loop of those who ask --------------------------------------------------------------------------------
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The end of a turn of an event loop: commit what its callers have asked for in it."""
+    def _turn(self, loop: asyncio.AbstractEventLoop, seen: int = 0) -> None:
+        """The end of a turn of an event loop: commit what its callers have asked for in it; where there are several,
+        once a turn has brought no more."""
+        so_far = len(self._gathered.get(loop, ()))
+        if self._crowded and seen < so_far < BATCH:
+            loop.call_soon(self._turn, loop, so_far)
+            return
         batch = self._gathered.pop(loop, ())
         if not batch:  # closed meanwhile
             return
+        self._crowded = CROWDED if len(batch) > 1 else max(0, self._crowded - 1)
         if self._slow_turns:
             self._slow_turns -= 1
         elif self._store.quick and not self._queue and self._transacting.acquire(blocking=False):
