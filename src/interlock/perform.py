@@ -276,8 +276,9 @@ class Stage:
     ) -> tuple[asyncio.Future[Any], concurrent.futures.Future[Any] | None]:
         """What an async caller waits for, and the thread behind it, where there is one."""
         if flight.performer.is_async:
-            task = asyncio.ensure_future(self._awaited(flight, invocation))
-            flight.cancellable(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._awaited(flight, invocation))
+            flight.cancellable(partial(loop.call_soon_threadsafe, task.cancel))
             return task, None
         thread = self._threaded(flight, invocation)
         return asyncio.wrap_future(thread), thread

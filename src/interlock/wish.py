@@ -20,8 +20,8 @@ from interlock.ports import CallKey
 
 MARGIN = 2 * MICROS  #: a lease outlives the deadline of its effect by this, and nothing starts with less left
 
-_PROCESS = secrets.token_hex(8)  # random for each process, so that numbers tell leases apart everywhere
 _numbers = count(1)
+_process = secrets.token_hex(8)  # random for each process, so that numbers tell leases apart everywhere
 _AWAY = "away"
 
 
@@ -55,7 +55,16 @@ class Running(Struct, frozen=True, gc=False):
 
 def new_lease_id() -> str:
     """An owner that nobody else is."""
-    return f"{_PROCESS}-{next(_numbers):x}-{os.getpid():x}"  # a forked child counts on from the same number
+    return f"{_process}-{next(_numbers):x}"
+
+
+def _forked() -> None:
+    global _process  # noqa: PLW0603  a child counts on from the same number
+    _process = secrets.token_hex(8)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def away_lease_id(owner: str, attempt: int, deadline: int) -> str:

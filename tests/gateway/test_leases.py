@@ -1,6 +1,8 @@
 """The right to perform one call once: renewed while its owner lives, over when it does not; a write is then unknown."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -377,3 +379,18 @@ def test_a_closed_gateway_performs_nothing_and_says_so(house, start):
         asyncio.run(run.acall("mail.send", {}))
     assert did == []
     gw.close()
+
+
+FORKS = """
+import os
+from interlock.wish import new_lease_id
+child = os.fork()
+print(new_lease_id(), flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_is_another_owner():
+    said = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(said)) == 2
