@@ -385,7 +385,7 @@ FORKS = """
 import os
 from interlock.wish import new_lease_id
 child = os.fork()
-print(new_lease_id(), flush=True)
+os.write(1, f"{new_lease_id()}\\n".encode())
 if child:
     os.waitpid(child, 0)
 """
