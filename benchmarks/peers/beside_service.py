@@ -28,7 +28,7 @@ IN_PROCESS = "ticket.create"
 
 
 def service_peers(size: Size) -> Iterator[Figure]:
-    """The median with one client, and calls per second with sixteen. Without a target: ours with a tool in Python."""
+    """The median with one client, and calls per second with sixteen. The promise is about a tool in Python."""
     place_of("toolgate")
     alone, together = [], []
     with scratch() as folder, asyncio.Runner() as runner:
@@ -67,7 +67,7 @@ def service_peers(size: Size) -> Iterator[Figure]:
 def _figures(alone: list[list[float]], together: list[list[float]]) -> Iterator[Figure]:
     peer = f"toolgate-io {version_of('toolgate', 'toolgate-io')}"
     for ours, words in ((0, "the same HTTP tool behind both"), (2, "ours with a tool in Python, its tool over HTTP")):
-        promised = ours == 0
+        promised = ours == 2
         own, its = (percentile([each[at] for each in alone], 0.5) for at in (ours, 1))
         yield figure(
             f"{peer} / POST of a governed call, {words}, median, one client", [each[1] / each[ours] for each in alone],

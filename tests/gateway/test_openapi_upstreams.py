@@ -136,19 +136,21 @@ def test_arguments_that_do_not_fit_the_schema_are_refused_before_anything_is_sen
     assert server.seen == []
 
 
-def test_an_async_caller_on_its_own_loop_shares_the_open_client(house: House, server: Server) -> None:
+def test_each_event_loop_keeps_one_connection_open_which_ends_with_it(house: House, server: Server) -> None:
     gateway = house.open()
     server.connections.clear()
 
-    async def twice() -> None:
+    async def thrice(prefix: str) -> None:
         run = gateway.run(**HOME)
         for index in range(3):
-            assert isinstance(await run.acall("shop.status", {}, call_id=f"c{index}"), Done)
+            assert isinstance(await run.acall("shop.status", {}, call_id=f"{prefix}{index}"), Done)
 
-    asyncio.run(twice())
+    asyncio.run(thrice("a"))
     value(gateway, "status")
-    assert len(server.seen) == 4
-    assert len(server.connections) == 1
+    value(gateway, "status")  # sync callers share a loop
+    assert len(server.seen) == 5
+    assert len(server.connections) == 2
+    assert [connection.is_closing() for connection in server.connections].count(True) == 1
 
 
 def test_what_comes_back_is_json_text_or_a_summary(house: House, server: Server) -> None:

@@ -1,8 +1,8 @@
 """One HTTP API, as configured: its document, its tools, and the calls that go to it.
 
-Not the governing of the tools: effects are their owner's to declare, definitions are pinned by `pins.py`. Law: the
-client lives on the gateway's own event loop, whichever loop a call comes from; a document is read when the gateway
-opens, and once: it is the definition that is pinned, and no call goes by another.
+Not the governing of the tools: effects are their owner's to declare, definitions are pinned by `pins.py`. Law: a call
+changes no event loop, so each loop that calls has a client of its own, which ends with it; a document is read when the
+gateway opens, and once: it is the definition that is pinned, and no call goes by another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from interlock.tools.openapi.document import Operation
 from interlock.tools.openapi.offer import OpenApiSettings, is_url, offered
 from interlock.tools.openapi.reply import ApiError, ReplyLost, answer
 from interlock.tools.openapi.request import Request, problem_of_places, request_of
-from interlock.tools.openapi.wire import Wire
+from interlock.tools.openapi.wire import Wire, Wires
 from interlock.tools.schema import ArgumentSchema
 from interlock.tools.text import scrub
 
@@ -69,7 +69,7 @@ class OpenApiTool:
 
 
 class OpenApiUpstream:
-    """One API. Its client is shared by all tenants: a credential belongs to a call, not to a connection."""
+    """One API. Its clients are shared by all tenants: a credential belongs to a call, not to a connection."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class OpenApiUpstream:
         self.refused: Mapping[str, str] = {}  #: operations that are left out, and why
         self._loop, self._clock, self._board = loop, clock, board
         self._declare, self._on_definitions = declare, on_definitions
-        self._wire: Wire | None = None
+        self._wires = Wires(lambda: self._client(settings.response_bytes))
         self._retrying: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -95,11 +95,32 @@ class OpenApiUpstream:
 
     async def call(self, tool: OpenApiTool, invocation: Invocation) -> Any:
         """Perform one call. From any event loop."""
-        return await asyncio.wrap_future(self._loop.submit(self._call(tool, invocation)))
+        name, info = self.settings.name, invocation.info
+        if self._closed:
+            raise NotDone(f"upstream {name} is closed; nothing was sent")
+        effect, secret = tool.tool.effect, invocation.credential or ""
+        request = request_of(tool.server, tool.operation, invocation.args, info, secret)
+        seconds = (tool.tool.timeout or self.settings.timeout) / MICROS
+
+        def look() -> None:
+            """The connection may have taken its time: once more, may it be sent?"""
+            if self._clock.now() >= info.deadline:
+                raise NotDone(f"upstream {name} was not ready in time; nothing was sent")
+            caught = killed_by(
+                self._board.active(), tenant=info.tenant, agent=info.agent, run=info.run_id, tool=tool.tool.name,
+                effect=effect,
+            )
+            if caught is not None:
+                raise NotDone(f"{caught.text}; nothing was sent")
+
+        follow = tool.operation.method in ("GET", "HEAD") and not effect.writes
+        reply = await self._wires.here().send(request, seconds, look=look, follow=follow, secret=secret)
+        return answer(name, tool.operation.method, effect, info.attempt, reply, secret)
 
     def close(self) -> None:
-        """Close the client. Blocks: not for the loop thread itself. Before `LoopThread.close`."""
+        """Close the clients. Blocks: not for the loop thread itself. Before `LoopThread.close`."""
         self._closed = True
+        self._wires.close()
         with suppress(RuntimeError):  # the loop is closed, and took the connections with it
             self._loop.submit(self._close()).result()
 
@@ -131,8 +152,6 @@ class OpenApiUpstream:
         if self._retrying is not None:
             self._retrying.cancel()
             await asyncio.wait([self._retrying])
-        if self._wire is not None:
-            await self._wire.close()
 
     async def _tools(self) -> list[OpenApiTool]:
         settings = self.settings
@@ -158,7 +177,7 @@ class OpenApiUpstream:
         return tools, refused
 
     async def _fetched(self, url: str) -> bytes:
-        wire = Wire(self.settings.name, allow_private=self.settings.allow_private, most=source.MAX_BYTES)
+        wire = self._client(source.MAX_BYTES)
         headers = {"Accept": "application/json, application/yaml, */*;q=0.5", "Accept-Encoding": "identity"}
         try:
             reply = await wire.send(Request("GET", url, headers), FETCH_SECONDS, follow=True)
@@ -171,27 +190,5 @@ class OpenApiUpstream:
             raise ToolError(f"its document cannot be fetched: {why}")
         return reply.body
 
-    async def _call(self, tool: OpenApiTool, invocation: Invocation) -> Any:
-        name, info = self.settings.name, invocation.info
-        if self._closed:
-            raise NotDone(f"upstream {name} is closed; nothing was sent")
-        if self._wire is None:
-            self._wire = Wire(name, allow_private=self.settings.allow_private, most=self.settings.response_bytes)
-        effect, secret = tool.tool.effect, invocation.credential or ""
-        request = request_of(tool.server, tool.operation, invocation.args, info, secret)
-        seconds = (tool.tool.timeout or self.settings.timeout) / MICROS
-
-        def look() -> None:
-            """The connection may have taken its time: once more, may it be sent?"""
-            if self._clock.now() >= info.deadline:
-                raise NotDone(f"upstream {name} was not ready in time; nothing was sent")
-            caught = killed_by(
-                self._board.active(), tenant=info.tenant, agent=info.agent, run=info.run_id, tool=tool.tool.name,
-                effect=effect,
-            )
-            if caught is not None:
-                raise NotDone(f"{caught.text}; nothing was sent")
-
-        follow = tool.operation.method in ("GET", "HEAD") and not effect.writes
-        reply = await self._wire.send(request, seconds, look=look, follow=follow, secret=secret)
-        return answer(name, tool.operation.method, effect, info.attempt, reply, secret)
+    def _client(self, most: int) -> Wire:
+        return Wire(self.settings.name, allow_private=self.settings.allow_private, most=most)

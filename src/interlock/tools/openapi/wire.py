@@ -1,4 +1,4 @@
-"""The client: one for each upstream, kept open, on one event loop.
+"""The client: one for each upstream and event loop, kept open.
 
 Not what is sent (`request.py`) nor what it means (`reply.py`). aiohttp, because it costs a call a fraction of what
 httpx does. Law: a request is sent once, and never again by itself; right before its first byte leaves somebody may
@@ -8,11 +8,14 @@ still say no; no proxy, cookie or `.netrc` of anybody's is used; nothing is read
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from yarl import URL
@@ -58,7 +61,7 @@ class _Once(aiohttp.ClientRequest):
 
 
 class Wire:
-    """The open client of one upstream. Made and used on one event loop."""
+    """An open client of one upstream. Made and used on one event loop."""
 
     def __init__(self, name: str, *, allow_private: bool, most: int) -> None:
         self._name, self._most = name, most
@@ -138,6 +141,47 @@ class Wire:
                 response.close()
                 return Reply(response.status, headers, bytes(body[:most]), whole=False)
         return Reply(response.status, headers, bytes(body))
+
+
+class Wires:
+    """The clients of one upstream: one for each event loop that calls. From any thread."""
+
+    def __init__(self, make: Callable[[], Wire]) -> None:
+        self._make = make
+        self._wires: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def here(self) -> Wire:
+        """That of the running loop. It ends with the loop, as all its tasks do."""
+        loop = asyncio.get_running_loop()
+        kept = self._wires.get(loop)
+        if kept is None:
+            kept = _Kept(self._make(), loop)
+            with self._lock:
+                self._wires[loop] = kept
+        return kept.wire
+
+    def close(self) -> None:
+        """Close them all, each on its own loop; waits for none."""
+        with self._lock:
+            kept = list(self._wires.items())
+        for loop, each in kept:
+            with suppress(RuntimeError):  # that loop has ended, and took its client with it
+                loop.call_soon_threadsafe(each.over.set)
+
+
+class _Kept:
+    """A client, and the task that closes it: when it is told to, or when its loop cancels all that is left."""
+
+    def __init__(self, wire: Wire, loop: asyncio.AbstractEventLoop) -> None:
+        self.wire, self.over = wire, asyncio.Event()
+        self._task = loop.create_task(self._keep(), name="interlock-upstream-client", context=Context())
+
+    async def _keep(self) -> None:
+        try:
+            await self.over.wait()
+        finally:
+            await self.wire.close()
 
 
 def _joined(url: str, lent: str) -> str:
