@@ -7,7 +7,6 @@ hold, its lease and its `decided` entry before its effect begins, or none of the
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ from interlock.bookings import run_account
 from interlock.config import Config
 from interlock.core import provenance
 from interlock.core.approval import Approval, Card, Standing
-from interlock.core.audit import Entry, Kind
+from interlock.core.audit import Entry, Kind, clipped
 from interlock.core.budget import NOTHING, AccountKey, Amounts, Hold, Limits, Line
 from interlock.core.call import Tool, ToolCall, fingerprint, price_of
 from interlock.core.canonical import canonical, digest, problem_of
@@ -37,7 +36,6 @@ from interlock.unit import Tx, Unit
 from interlock.wish import MARGIN, Running, Ticket, Wish, away_lease_id, new_lease_id
 
 SHOWN = 2_000  #: bytes of arguments that an audit entry shows; longer texts in them are clipped
-CLIP = 160
 
 _NO_ARGS = Raw(b"{}")
 
@@ -322,17 +320,6 @@ class Admission:
             policy_version=facts.policy.version, card=card, asked_at=facts.now, expires_at=facts.now + settings.expires,
             quorum=settings.quorum, requested_by=asked_by,
         )
-
-
-def clipped(value: Any) -> Any:
-    """A JSON value with its long texts cut short and its long lists ended early, for people to look at."""
-    if isinstance(value, str):
-        return value if len(value) <= CLIP else f"{value[:CLIP]}… (+{len(value) - CLIP} characters)"
-    if isinstance(value, Mapping):
-        return {clipped(key): clipped(child) for key, child in list(value.items())[:CLIP]}
-    if isinstance(value, list):
-        return [clipped(child) for child in value[:CLIP]]
-    return value
 
 
 def _running(record: Record) -> Running:

@@ -1,4 +1,4 @@
-"""What people do: approve, reject, kill, release, reconcile, top up, accept.
+"""What people do: approve, reject, reconcile, top up, accept; and, by `kill_switches.py`, kill and release.
 
 Not a decision about a call. Law: every act names who did it and lands in the audit in the transaction that does it; an
 act that is not possible changes nothing and raises Refused.
@@ -7,35 +7,31 @@ act that is not possible changes nothing and raises Refused.
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Raw
 from msgspec.structs import replace
 
 from interlock import bookings, pins
-from interlock.admission import clipped
+from interlock.acts import commit, words
 from interlock.core import approval as rules
 from interlock.core.approval import Answer, Approval, Standing
-from interlock.core.audit import SYSTEM, Entry, Kind
+from interlock.core.audit import SYSTEM, Entry, Kind, clipped
 from interlock.core.budget import NOTHING, UNITS, Account, AccountKey, Amounts, Window
 from interlock.core.call import MICROS, Effect, fingerprint
 from interlock.core.canonical import canonical, digest
 from interlock.core.decide import killed_by
 from interlock.core.lifecycle import Event, State, move
-from interlock.core.names import problem_of_name, problem_of_words
+from interlock.core.names import problem_of_name
 from interlock.core.record import NO_RESULT, Record
-from interlock.core.switch import Mode, Scope, Switch
 from interlock.core.verdict import StopReason
-from interlock.errors import KeyReused, LedgerUnavailable, Refused
-from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
+from interlock.errors import KeyReused, Refused
+from interlock.kill_switches import KillSwitches
+from interlock.ports import ApprovalKey, CallKey, HeadKey, Pin, PinKey, RunKey
 from interlock.quotas import unlimited
 from interlock.results import encode_result
-from interlock.unit import Tx, Unit
-
-if TYPE_CHECKING:
-    from interlock.gateway import Gateway
+from interlock.unit import Tx
 
 T = TypeVar("T")
 
@@ -43,11 +39,8 @@ MOST = 2**53  #: of one unit, in one top-up
 LOOKED_AT = 1_000  #: runs, for somebody whose name looks like a pattern
 
 
-class Control:
+class Control(KillSwitches):
     """The people's side of a gateway: `gw.control`."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
 
     # --- approvals ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +95,7 @@ class Control:
         self, approval_id: str, by: str, note: str, tenant: str | None, kind: Kind,
         answer: Callable[[Tx, Approval, int, str], Approval],
     ) -> Approval:
-        note = self._words(by, note)
+        note = words(self._gateway, by, note)
         found = self._gateway.store.find_approval(approval_id)
         if found is None or (tenant is not None and found.tenant != tenant):
             raise Refused(f"there is no approval {approval_id!r}; see: interlock approvals list")
@@ -134,7 +127,7 @@ class Control:
             )
             return answered
 
-        return self._commit((HeadKey(found.tenant), key, RunKey(found.tenant, found.run_id)), act)
+        return commit(self._gateway, (HeadKey(found.tenant), key, RunKey(found.tenant, found.run_id)), act)
 
     def _bound(self, tx: Tx, approval: Approval, args: Mapping[str, Any]) -> str:
         """What an edited approval is bound to. The new arguments have to fit as the old ones had to."""
@@ -158,115 +151,6 @@ class Control:
         if reason is not None:
             raise Refused(f"approval {approval.approval_id} is frozen: {reason.text}; release it first")
 
-    # --- kill switches -----------------------------------------------------------------------------------------------
-
-    def kill(
-        self, *, reason: str, by: str,
-        tenant: str = "", agent: str = "", tool: str = "", run: str = "", mode: str = "all",
-    ) -> Switch:
-        """Stop it now. A scope that names several things holds where all of them do; naming nothing is everything.
-
-        Returns when no process that reads this ledger can begin another effect in the scope; calls in flight have been
-        told to end. `mode="writes"` lets plain reads go on. Killing what is killed already renews the reason; of the
-        two modes the stricter stays. `tool` may be a glob. Raises Refused where another name looks like one: whoever
-        throws a switch believes that it holds.
-        """
-        if not by or not reason:
-            raise Refused("say who kills, and why: by=, reason=")
-        named = {"tenant": tenant, "agent": agent, "tool": tool, "run_id": run}
-        for what, name in named.items():
-            problem = problem_of_name(name, what) if name != "" else None
-            if problem is not None:
-                raise Refused(f"{problem}; to kill everything, name nothing")
-        if mode not in tuple(Mode):
-            raise Refused(f"mode is {' or '.join(Mode)}, not {mode!r}")
-        reason = self._words(by, reason, "reason")
-        self._refuse_pattern(tenant, agent, run)
-        scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
-        known = next((each for each in self._gateway.board.active() if each.scope == scope), None)
-        now = self._gateway.clock.now()
-        switch_id, since = (known.switch_id, known.at) if known else (f"sw_{secrets.token_hex(8)}", now)
-        strict = Mode.ALL if known is not None and known.mode is Mode.ALL else Mode(mode)
-        switch = Switch(switch_id, scope, strict, by, reason, since)
-        self._gateway.board.put(switch)
-        self._gateway.flights.kill((switch,))
-        self.record_switch(switch)
-        return switch
-
-    def release(
-        self, *, by: str, reason: str = "", tenant: str = "", agent: str = "", tool: str = "", run: str = ""
-    ) -> Switch:
-        """Let go of just this scope; every other switch stays. Raises Refused where nothing of this scope is killed."""
-        scope = Scope(tenant=tenant, agent=agent, tool=tool, run=run)
-        known = [each for each in self._gateway.board.active() if each.scope == scope]
-        if not known:
-            self._refuse_pattern(tenant, agent, run)
-            others = "; ".join(str(each.scope) for each in self._gateway.board.active()) or "nothing"
-            raise Refused(f"no kill switch holds for {scope}; what is killed: {others}")
-        if not by:
-            raise Refused("say who releases: by=")
-        now, reason = self._gateway.clock.now(), self._words(by, reason, "reason")
-        released = [replace(each, released_at=now, released_by=by, release_reason=reason) for each in known]
-        for each in released:  # more than one where two processes killed the same scope at once
-            self._gateway.board.put(each)
-        for each in released:
-            self.record_switch(each)
-        return released[0]
-
-    def switches(self, *, active: bool = True) -> tuple[Switch, ...]:
-        """The switches in force, or with `active=False` all that ever were."""
-        return self._gateway.board.active() if active else self._gateway.board.history()
-
-    def _refuse_pattern(self, tenant: str, agent: str, run: str) -> None:
-        """Only tools go by patterns: elsewhere one would hold for nobody, unless somebody really bears that name."""
-        for what, name in (("tenant", tenant), ("agent", agent), ("run", run)):
-            if any(mark in name for mark in "*?[") and not self._is_known(what, name, tenant):
-                raise Refused(f"{what} {name!r} is no pattern, and would hold for nobody; only tool= may be one")
-
-    def _is_known(self, what: str, name: str, tenant: str) -> bool:
-        store = self._gateway.store
-        try:
-            if what == "tenant":
-                return name in store.tenants()
-            return any(name in (run.agent, run.run_id) for run in store.runs(tenant or None, limit=LOOKED_AT))
-        except LedgerUnavailable:  # a switch does not wait for the ledger
-            return True
-
-    def record_switch(self, switch: Switch) -> None:
-        """Put into the audit what is not there yet of a switch: in the chain of its tenant, or of the whole system.
-
-        The switch holds already, so this may be late, but never lost: the watch calls it again. A crash in between may
-        record an act twice.
-        """
-        tenant = switch.scope.tenant or SYSTEM
-        acts = (
-            (Kind.KILLED, switch.by, switch.reason),
-            (Kind.RELEASED, switch.released_by, switch.release_reason),
-        )
-        now = self._gateway.clock.now()
-        told = {"switch": switch.switch_id, "scope": str(switch.scope), "mode": switch.mode, "since": switch.at}
-        entries = [
-            Entry(
-                tenant=tenant, at=now, kind=kind, by=by, note=reason, run_id=switch.scope.run, agent=switch.scope.agent,
-                tool=switch.scope.tool, detail=told,
-            )
-            for kind, by, reason in acts[switch.recorded : switch.acts]
-        ]
-
-        def append(tx: Tx) -> None:
-            for entry in entries:
-                tx.append(entry)
-
-        try:
-            self._commit((HeadKey(tenant),), append)
-        except LedgerUnavailable as error:
-            done = "released" if switch.released_at else "killed"
-            raise LedgerUnavailable(
-                f"{switch.scope}: {done}, and that holds in every process; "
-                f"its audit entry waits for the ledger: {error}"
-            ) from error
-        self._gateway.board.put(replace(switch, recorded=switch.acts))
-
     # --- unknowns and budgets ----------------------------------------------------------------------------------------
 
     def reconcile(
@@ -280,7 +164,7 @@ class Control:
             raise Refused("say who has looked: by=")
         if not isinstance(happened, bool):
             raise Refused(f"happened= is True or False, not {happened!r}: say what you found when you looked")
-        key, note = self._key_of(tenant, run_id, call_id), self._words(by, note)
+        key, note = self._key_of(tenant, run_id, call_id), words(self._gateway, by, note)
 
         def act(tx: Tx) -> Record:
             now, record = self._gateway.clock.now(), tx.get(key)
@@ -308,7 +192,7 @@ class Control:
             )
             return ended
 
-        return self._commit((HeadKey(tenant), key), act)
+        return commit(self._gateway, (HeadKey(tenant), key), act)
 
     def top_up(
         self, *, tenant: str, by: str, note: str = "",
@@ -341,7 +225,7 @@ class Control:
             )
             if useless is not None:
                 raise Refused(useless)
-        note = self._words(by, note)
+        note = words(self._gateway, by, note)
 
         def act(tx: Tx) -> Account:
             now = self._gateway.clock.now()
@@ -365,7 +249,7 @@ class Control:
             )
             return account
 
-        return self._commit((HeadKey(tenant),), act)
+        return commit(self._gateway, (HeadKey(tenant),), act)
 
     # --- tools of upstreams ------------------------------------------------------------------------------------------
 
@@ -379,8 +263,8 @@ class Control:
         `offered`: the digest of the definition that was looked at (`Pin.offered_digest`), so that one that has changed
         since is not accepted unseen. Raises Refused where nothing has changed, or something else has.
         """
-        now, note = self._gateway.clock.now(), self._words(by, note)
-        pin = self._commit(
+        now, note = self._gateway.clock.now(), words(self._gateway, by, note)
+        pin = commit(self._gateway,
             (HeadKey(SYSTEM), PinKey(SYSTEM, tool)),
             lambda tx: pins.accept(tx, tool, by, now, offered=offered, note=note),
         )
@@ -388,13 +272,6 @@ class Control:
         return pin
 
     # --- the ledger --------------------------------------------------------------------------------------------------
-
-    def _words(self, by: str, said: str, what: str = "note") -> str:
-        """What a person says, without secrets. Raises Refused where that, or their name, cannot be kept."""
-        problem = (problem_of_name(by, "by") if by else None) or problem_of_words(said, what)
-        if problem is not None:
-            raise Refused(problem)
-        return self._gateway.redactor.redact_text(said)
 
     def _key_of(self, tenant: str, run_id: str, call_id: str) -> CallKey:
         """A call by its id: its key, unless an explicit idempotency key went before it."""
@@ -404,8 +281,3 @@ class Control:
             raise Refused(f"run {run_id!r} of tenant {tenant!r} has no call {call_id!r}")
         doubtful = (record for record in found if record.state in (State.UNKNOWN, State.LEASED))
         return bookings.call_key(next(doubtful, found[0]))
-
-    def _commit(self, keys: Sequence[Key], fn: Callable[[Tx], T]) -> T:
-        value = self._gateway.committer.run(Unit(keys, fn))
-        self._gateway.noticed(keys[0].tenant)
-        return value

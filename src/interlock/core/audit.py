@@ -19,6 +19,7 @@ from interlock.core.verdict import Reason
 
 VERSION = 1
 GENESIS = "0" * 64  #: what the first entry of a chain has before it
+CLIP = 160  #: characters of a text, and members of a list, that are shown where there are too many
 SYSTEM = "*"  #: the chain of what concerns no single tenant; no tenant can be called so
 
 
@@ -115,3 +116,14 @@ def seal(entry: Entry, head: Head) -> tuple[Sealed, Head]:
 def hash_of(body: bytes) -> str:
     """The hash of an entry's canonical bytes. Hex, 64 digits."""
     return hashlib.sha256(body).hexdigest()
+
+
+def clipped(value: Any) -> Any:
+    """A JSON value with its long texts cut short and its long lists ended early, for people to look at."""
+    if isinstance(value, str):
+        return value if len(value) <= CLIP else f"{value[:CLIP]}… (+{len(value) - CLIP} characters)"
+    if isinstance(value, Mapping):
+        return {clipped(key): clipped(child) for key, child in list(value.items())[:CLIP]}
+    if isinstance(value, list):
+        return [clipped(child) for child in value[:CLIP]]
+    return value

@@ -10,7 +10,6 @@ statement costs about 3 µs. Values travel as binary arrays of text and integers
 from __future__ import annotations
 
 import os
-import re
 import select
 import threading
 import time
@@ -20,22 +19,10 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
 
 from interlock.errors import ConfigError, LedgerUnavailable
 from interlock.stores.migrate import TABLE, migrate, pending
-
-#: used where the URL does not say otherwise: a server that is gone is noticed in seconds, a standby is refused
-DEFAULTS: dict[str, Any] = {
-    "application_name": "interlock",
-    "client_encoding": "UTF8",
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    "target_session_attrs": "read-write",
-}
+from interlock.stores.postgres_words import error_of, remedy_for, settings_of, went_away
 
 #: Every statement finds its rows by an index, whatever the statistics of a young table say. A process that is frozen
 #: inside a transaction gives its tenants free after a while, and one that waits for them does not wait for ever.
@@ -98,7 +85,7 @@ class Wire:
     """One connection, for one caller at a time; opened when it is first needed, and again after it broke."""
 
     def __init__(self, url: str) -> None:
-        self._settings, self.name, self._password = _settings_of(url)  # the name holds no secret
+        self._settings, self.name, self._password = settings_of(url)  # the name holds no secret
         self._connection: psycopg.Connection[Any] | None = None
         self._prepared: set[bytes] = set()
         self._poll = select.poll()
@@ -138,8 +125,8 @@ class Wire:
                     raise Stale(error.sqlstate) from None
                 self.drop()
                 connection = None
-                if not (tries_left and _went_away(error)):
-                    problem = self._unavailable(error, in_doubt=commits and _went_away(error))
+                if not (tries_left and went_away(error)):
+                    problem = self._unavailable(error, in_doubt=commits and went_away(error))
             except BaseException:  # Ctrl-C in the middle: nobody knows what is still to be read
                 self.drop()
                 raise
@@ -235,7 +222,7 @@ class Wire:
             if status == _SYNC:
                 break
             if status == _FATAL:
-                failure = failure or _error_of(result)
+                failure = failure or error_of(result)
             elif status != _ABORTED:
                 if (prepared := expected[place]) is None:
                     rows.append(_rows_of(result))
@@ -264,7 +251,7 @@ class Wire:
         if self._password:
             text = text.replace(self._password, "***")
         doubt = "the connection was lost during the commit, and whether it landed is not known: " if in_doubt else ""
-        return LedgerUnavailable(f"{self.name}: {doubt}{text}; {_remedy(error)}")
+        return LedgerUnavailable(f"{self.name}: {doubt}{text}; {remedy_for(error)}")
 
 
 def _migrate(connection: psycopg.Connection[Any], folder: str) -> None:
@@ -337,68 +324,3 @@ def _array(oid: int, items: Sequence[bytes | None]) -> bytes:
 def _rows_of(result: pq.abc.PGresult) -> Rows:
     get, columns = result.get_value, range(result.nfields)
     return [tuple([get(row, column) for column in columns]) for row in range(result.ntuples)]
-
-
-def _error_of(result: pq.abc.PGresult) -> psycopg.Error:
-    state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-    text = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message).decode(errors="replace")
-    try:
-        kind = psycopg.errors.lookup(state)
-    except KeyError:
-        kind = psycopg.DatabaseError if state else psycopg.OperationalError
-    error = kind(text)
-    error.sqlstate = state or None  # which the kinds that psycopg does not know have not
-    return error
-
-
-def _went_away(error: psycopg.Error) -> bool:
-    """True where the connection is gone, and not merely a statement refused."""
-    state = error.sqlstate
-    return isinstance(error, psycopg.OperationalError) and (state is None or state.startswith(("08", "57P")))
-
-
-def _settings_of(url: str) -> tuple[dict[str, Any], str, str]:
-    """The connection's settings, a name for it without a secret, and the password."""
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.Error:
-        given = {}
-    host, port, database = (str(given.get(part) or "") for part in ("host", "port", "dbname"))
-    # a `/` or `@` in a password puts its pieces into the other parts
-    if not given or not re.fullmatch(r"[\d,]*", port) or "@" in host + database:
-        raise ConfigError(  # out here, so that libpq's words, which quote the URL, are not the context
-            "the ledger's URL is no valid PostgreSQL URL: postgresql://user:password@host:port/database, "
-            "with %-codes for special characters in the password (%40 for @, %2F for /)"
-        )
-    name = f"ledger postgresql://{host or 'localhost'}:{port or 5432}/{database}"
-    return {**DEFAULTS, **given}, name, str(given.get("password") or "")
-
-
-def _remedy(error: psycopg.Error) -> str:
-    state = error.sqlstate or ""
-    for start, remedy in _REMEDIES:
-        if state.startswith(start):
-            return remedy
-    if "read-only" in str(error):
-        return "this is a standby or read-only: let `ledger:` name the primary"
-    if isinstance(error, psycopg.OperationalError):
-        return "start the server, or correct `ledger:`"
-    return "see the operations page of the docs"
-
-
-_REMEDIES = (
-    ("28", "correct the user and the password in `ledger:`"),
-    ("3D", "create the database, or correct `ledger:`"),
-    ("42501", "grant the ledger's user the right to it"),
-    ("25006", "this is a standby or read-only: let `ledger:` name the primary"),
-    ("25P", "this process stood still inside a transaction, and the server has ended it: try again"),
-    ("40", "the server broke the transaction off: try again"),
-    ("53100", "the disk is full: free some space; what was committed is safe"),
-    ("53300", "the server has no connection left: raise max_connections; a gateway takes three"),
-    ("53", "the server is out of resources: see its log"),
-    ("55P03", "another process has held a tenant for too long: look for a session `idle in transaction` and end it"),
-    ("57014", "a statement was cancelled or ran into statement_timeout: take the timeout off the ledger's user"),
-    ("57P", "the server is stopping or has ended the session: start it, then try again"),
-    ("58", "the server cannot read or write its files: see its log"),
-    ("XX", "the server reports damaged data: see its log, and restore from a backup"),
-)
