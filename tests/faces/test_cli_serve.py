@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -94,6 +95,27 @@ def test_a_call_in_flight_is_settled_before_the_process_goes(folder: Path) -> No
     assert admin.startswith("ilk_")
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_each_call_and_each_stop_is_a_line_of_json_on_standard_error(folder: Path, wanted: bool) -> None:
+    told = f"logging: {{tool_calls: {json.dumps(wanted)}, stop_reasons: {json.dumps(wanted)}}}\n"
+    (folder / "interlock.yaml").write_text(CONFIG + told)
+    serving, key = Process(folder), key_of(folder, Role.AGENT)
+    serving.ask("POST", "/v1/runs", key, {"run_id": "r1"})
+    serving.ask("POST", "/v1/runs/r1/calls", key, {"tool": "nowhere", "call_id": "c1"})
+    serving.ask("POST", "/v1/runs/r1/stop", key)
+    assert serving.end() == 0
+    lines = [json.loads(line) for line in serving.log.read_text().splitlines()]
+    if not wanted:
+        assert lines == []
+        return
+    call, stop = lines
+    assert (call["logger"], call["level"], call["event"]) == ("interlock.calls", "info", "tool_call")
+    assert (call["run_id"], call["call_id"], call["tool"], call["outcome"]) == ("r1", "c1", "nowhere", "denied")
+    assert (stop["logger"], stop["run_id"], stop["stop_reason"]) == ("interlock.stops", "r1", "cancelled")
+    assert call["at"].endswith("Z")
+    assert call["at"] <= stop["at"]
+
+
 def test_a_public_address_without_a_key_is_refused(folder: Path) -> None:
     code, said = refused(folder, "--host", "0.0.0.0")
     assert code == 2
@@ -142,13 +164,17 @@ def test_a_program_that_gives_no_gateway_is_refused(folder: Path, app: str, said
 def test_several_processes_serve_one_ledger_on_postgresql(folder: Path, postgres_url: str) -> None:
     (folder / "interlock.yaml").write_text(f'policy: {{allow: ["*"]}}\nledger: "{postgres_url}"\n')
     serving = Process(folder, "--workers", "2")
-    key = serving.key()
+    key, bot = serving.key(), key_of(folder, Role.AGENT)
     try:
         answers = [serving.ask("GET", "/v1/runs?tenant=acme", key) for _ in range(8)]
+        serving.ask("POST", "/v1/runs", bot, {"run_id": "r1"})
+        serving.ask("POST", "/v1/runs/r1/calls", bot, {"tool": "nowhere"})
     finally:
         code = serving.end()
     assert answers == [(200, {"runs": [], "next": None})] * 8
     assert code == 0
+    (line,) = serving.log.read_text().splitlines()
+    assert json.loads(line)["tool"] == "nowhere"
 
 
 # --- the wire --------------------------------------------------------------------------------------------------------

@@ -92,9 +92,10 @@ def serve(
 def _serve(gateway: Gateway, identity: Identity, listening: socket) -> None:
     import uvicorn
 
-    from interlock.faces.http import server
+    from interlock.faces.http import logs, server
     from interlock.faces.http.compose import compose
 
+    logs.begin(gateway.redactor.redact_text)
     # uvicorn raises the signal again when it has ended: then there is still a gateway to be closed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
@@ -170,10 +171,11 @@ def worker() -> App:
     """The application of one worker process, with a gateway of its own, which ends with it."""
     import asyncio
 
-    from interlock.faces.http import server
+    from interlock.faces.http import logs, server
     from interlock.faces.http.compose import compose
 
     gateway = gateway_of(msgspec.json.decode(os.environ[HANDED_ON], type=Asked))
+    logs.begin(gateway.redactor.redact_text)
     app = compose(gateway, around=[server.settled_in()])
 
     async def close() -> None:
