@@ -177,7 +177,19 @@ class Told:
 def _tell(logger: logging.Logger, event: str, **fields: Any) -> None:
     """One line of JSON, and the same fields as `record.interlock` for handlers that want them apart."""
     fields = {"event": event, **fields}
-    logger.info(_encode(fields).decode(), extra={"interlock": fields})
+    logger.info(_Line(fields), extra={"interlock": fields})
+
+
+class _Line:
+    """JSON, for handlers that want a text."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return _encode(self._fields).decode()
 
 
 def _ids(tenant: str, env: str, run_id: str, step_id: str) -> dict[str, str]:

@@ -1,38 +1,76 @@
 """What a service logs: one line of JSON for each call, each stop, and whatever an operator should look at.
 
-Not the audit: nothing here is evidence, and a line may be lost with its process. Law: standard error, one object a
-line, in the order of what happened; what was lent is in none of it, whoever wrote it.
+Not the audit: nothing here is evidence, and what has not been written yet is lost with its process. Law: standard
+error, one object a line, in the order of what happened; what was lent is in none of it, whoever wrote it; whoever reads
+too slowly holds up no call, and is told how many lines that cost.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 import msgspec
+
+EVERY = 0.05  #: seconds until a line is written
+MOST = 20_000  #: lines that wait to be written
 
 _encode = msgspec.json.Encoder().encode
 _TOLD = ("interlock.calls", "interlock.stops")  #: redacted where they are made
 
 
 class Lines(logging.Handler):
-    """To standard error."""
+    """To standard error, by a thread of its own, so that a call waits for no reader."""
 
-    def __init__(self, redact: Callable[[str], str]) -> None:
+    def __init__(self, redact: Callable[[str], str], out: BinaryIO | None = None) -> None:
         super().__init__(logging.INFO)
         self._redact = redact
+        self._out = out or sys.stderr.buffer
         self._traces = logging.Formatter()
+        self._waiting: deque[logging.LogRecord] = deque()
+        self._lost = 0
+        self._over = threading.Event()
+        self._writing = threading.Lock()
+        threading.Thread(target=self._work, name="interlock-log", daemon=True).start()
+        atexit.register(self.close)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging."""
-        try:
-            raw = self._line(record)
-            sys.stderr.buffer.write(raw + b"\n")
-            sys.stderr.buffer.flush()
-        except Exception:
-            self.handleError(record)
+        if len(self._waiting) >= MOST:
+            self._lost += 1
+        else:
+            self._waiting.append(record)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._writing:
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            lost, self._lost = self._lost, 0
+            if lost:
+                said = f"{lost} lines were not written: standard error is read too slowly"
+                waiting.append(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, None, None))
+            if waiting:
+                self._out.write(b"".join([self._line(record) + b"\n" for record in waiting]))
+                self._out.flush()
+
+    def close(self) -> None:
+        """Write what waits, and no more."""
+        self._over.set()
+        self.flush()
+        super().close()
+
+    def _work(self) -> None:
+        while not self._over.wait(EVERY):
+            try:
+                self.flush()
+            except (OSError, ValueError):  # nobody reads any more
+                return
 
     def _line(self, record: logging.LogRecord) -> bytes:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
