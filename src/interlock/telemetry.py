@@ -177,7 +177,9 @@ class Told:
 def _tell(logger: logging.Logger, event: str, **fields: Any) -> None:
     """One line of JSON, and the same fields as `record.interlock` for handlers that want them apart."""
     fields = {"event": event, **fields}
-    logger.info(_Line(fields), extra={"interlock": fields})
+    record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, _Line(fields), None, None)  # nobody asks where
+    record.interlock = fields
+    logger.handle(record)
 
 
 class _Line:
