@@ -7,6 +7,8 @@ errors, and what a tool may ask for in its signature.
 from interlock.assemble import open  # noqa: A004  reads as interlock.open()
 from interlock.client import connect
 from interlock.core.outcome import Denied, Done, Failed, Outcome, Pending, Stopped, Unknown
+from interlock.core.turn import Turn as Turn  # for whoever writes an adapter, so not among the names below
+from interlock.core.turn import Usage
 from interlock.core.verdict import StopReason
 from interlock.errors import (
     ConfigError,
@@ -20,7 +22,6 @@ from interlock.errors import (
     ToolError,
 )
 from interlock.gateway import Gateway
-from interlock.meter import Usage
 from interlock.ports import CallInfo
 from interlock.reports import Report
 from interlock.runs import Run

@@ -15,39 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from interlock.core.call import MICROS
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """What a model turn used. `input_tokens` holds all input, `output_tokens` all output; the others are parts."""
-
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int = 0  #: read from the provider's cache
-    cache_write_tokens: int = 0  #: written into it, for however long
-    cache_write_1h_tokens: int = 0  #: those of them that are kept for an hour
-    reasoning_tokens: int = 0  #: of the output
-    web_searches: int = 0  #: made by the provider
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            tokens = getattr(self, name)
-            if type(tokens) is not int or tokens < 0:  # a ledger that took it could not be read again
-                raise ValueError(f"{name} must be a whole number of tokens, not negative; it is {tokens!r:.40}")
-
-    @property
-    def whole(self) -> bool:
-        """False where its parts are more than the whole: such a usage has no price."""
-        read_or_written = self.cached_input_tokens + self.cache_write_tokens
-        return (
-            read_or_written <= self.input_tokens
-            and self.cache_write_1h_tokens <= self.cache_write_tokens
-            and self.reasoning_tokens <= self.output_tokens
-        )
-
-    @property
-    def tokens(self) -> int:
-        """All of them."""
-        return self.input_tokens + self.output_tokens
+from interlock.core.turn import Usage
 
 
 class Price(Struct, frozen=True):

@@ -20,9 +20,9 @@ from interlock.core.audit import Entry, Kind
 from interlock.core.call import MICROS, ToolCall
 from interlock.core.names import problem_of_name, problem_of_words
 from interlock.core.outcome import Outcome
+from interlock.core.turn import Turn, Usage
 from interlock.core.verdict import StopReason
 from interlock.errors import ConfigError, LedgerUnavailable, Refused, RunStopped
-from interlock.meter import Usage
 from interlock.ports import HeadKey, RunKey
 from interlock.reports import Report, report_of
 from interlock.unit import Tx, Unit
@@ -111,15 +111,16 @@ class Run:
         self._turns[step.step_id] = self._gateway.telemetry.step_began(step, self._span)
         return step
 
-    def end_step(self, step: core.Step, usage: Usage | None = None) -> None:
+    def end_step(self, step: core.Step, usage: Usage | None = None, *, turn: Turn | None = None) -> None:
         """After a model turn: books what it used and returns the rest. Never raises for governance.
 
         Where a budget in USD is in force, a missing usage or an unknown price stops the run as `unpriced`, and what was
-        held is spent. Ending a step twice changes nothing.
+        held is spent. Ending a step twice changes nothing. `turn`: what the model said; it is kept for replay unless
+        `recording: turns:` says no, and its usage counts where `usage` is left out.
         """
         if (step.tenant, step.run_id) != (self.tenant, self.run_id):
             raise Refused(f"step {step.step_id!r} was begun by another run; end it there")
-        ended = self._gateway.committer.run(steps.end(self._gateway, step, usage))
+        ended = self._gateway.committer.run(steps.end(self._gateway, step, usage, turn=turn))
         self._gateway.telemetry.step_ended(ended.step, self._turns.pop(step.step_id, None))
 
     # --- the end -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from interlock.adapters.plain import Call, Message, Model, Turn
-from interlock.meter import Usage
+from interlock.core.turn import Usage
 
 
 def script(*lines: Turn | str | Call | Sequence[Call] | BaseException, usage: Usage | None = None) -> Model:

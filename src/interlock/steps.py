@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from interlock import bookings
 from interlock.core.audit import Entry, Kind
@@ -17,10 +17,11 @@ from interlock.core.budget import UNITS, Account, AccountKey, Amounts, Hold, Lin
 from interlock.core.decide import Facts, decide_step
 from interlock.core.names import problem_of_words
 from interlock.core.run import Asking, Run, Step
+from interlock.core.turn import Turn, Usage
 from interlock.core.verdict import StopReason, Verdict
 from interlock.errors import ConfigError, KeyReused, Refused, RunStopped
-from interlock.meter import Usage
 from interlock.ports import HeadKey, RunKey, StepKey
+from interlock.turns import kept
 from interlock.unit import Tx, Unit
 
 if TYPE_CHECKING:
@@ -55,14 +56,21 @@ def begin(
 
 
 def end(
-    gateway: Gateway, step: Step, usage: Usage | None, *, lost: bool = False, asking: Asking | None = None
+    gateway: Gateway, step: Step, usage: Usage | None, *, turn: Turn | None = None, lost: bool = False,
+    asking: Asking | None = None,
 ) -> Unit[Ended]:
     """End a turn with what it used, and keep what was asked and said; ending it twice changes nothing.
 
-    `lost`: it broke off, and nobody will hear what it used: all that it held is spent, and the run goes on. A turn
-    that ended well without a usage, or at no known price, stops its run as `unpriced` where dollars count.
+    `turn`: what was said, or `asking`: that with what was asked. `lost`: it broke off, and nobody will hear what it
+    used: all that it held is spent, and the run goes on. A turn that ended well without a usage, or at no known price,
+    stops its run as `unpriced` where dollars count.
     """
     key = RunKey(step.tenant, step.run_id)
+    if turn is not None:
+        usage = turn.usage if usage is None else usage
+        asking = kept(turn, gateway.redactor)
+    if not gateway.config.recording_of(step.tenant).turns:
+        asking = None
     return Unit((HeadKey(step.tenant), key), lambda tx: _end(gateway, tx, key, step, usage, lost, asking))
 
 
@@ -96,7 +104,8 @@ def _begin(
     hold = Hold(cost, tuple(line.key for line in lines))
     bookings.take(tx, hold)
     step = Step(
-        tenant=run.tenant, run_id=run.run_id, step_id=named or f"s{run.steps + 1}", began_at=now, hold=hold, model=model
+        tenant=run.tenant, run_id=run.run_id, step_id=named or f"s{run.steps + 1}", began_at=now, hold=hold,
+        model=model, max_output_tokens=output, announced_input_tokens=given,
     )
     tx.put(StepKey(step.tenant, step.run_id, step.step_id), step)
     tx.put(key, replace(run, steps=run.steps + 1, open_steps=(*run.open_steps, step.step_id)))
@@ -138,14 +147,9 @@ def _end(
     return Ended(ended, after if run.stop_reason is None and after.stop_reason is not None else None)
 
 
-def _counted(usage: Usage | None) -> dict[str, int]:
+def _counted(usage: Usage | None) -> dict[str, Any]:
     """What a step keeps of a usage."""
-    if usage is None:
-        return {"input_tokens": 0, "output_tokens": 0}
-    return {
-        "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
-        "cached_input_tokens": usage.cached_input_tokens, "reasoning_tokens": usage.reasoning_tokens,
-    }
+    return {"metered": False} if usage is None else {"metered": True, **asdict(usage)}
 
 
 def _worst_case(

@@ -8,7 +8,7 @@ is taken up again by driving the same run with what was saved: the same calls ar
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
@@ -17,33 +17,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from interlock.core.outcome import Outcome, Pending
+from interlock.core.turn import Call, Turn
 from interlock.core.verdict import StopReason
+from interlock.driving import Script
 from interlock.errors import ConfigError, InterlockError, KeyReused, LedgerUnavailable, RunStopped
-from interlock.meter import Usage
 from interlock.reports import Report
 from interlock.results import error_text
 from interlock.runs import Run
 
 T = TypeVar("T")
 
+__all__ = ["Agent", "Call", "Message", "Model", "Result", "Turn", "drive", "speaking"]
+
 FORMAT = 1
 INTERRUPTED = "interrupted from the keyboard"
-
-
-class Call(Struct, frozen=True):
-    """One wish of the model to use one tool. `id` ties the answer to it."""
-
-    name: str
-    args: Mapping[str, Any]
-    id: str = ""
-
-
-class Turn(Struct, frozen=True):
-    """One answer of the model. Without calls it is the last one, and its text is what the run gives."""
-
-    text: str | None = None
-    calls: tuple[Call, ...] = ()
-    usage: Usage | None = None
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
@@ -85,9 +72,22 @@ class _Saved(Struct, frozen=True):
 Model = Callable[[Sequence[Message]], Turn]
 
 
+class Agent(Struct, frozen=True):
+    """A model with the name and the limit under which its steps are begun."""
+
+    model: Model
+    name: str = ""
+    max_output_tokens: int | None = None
+
+
+def speaking(agent: Agent | Model | None, script: Script) -> Agent:  # noqa: ARG001  there is nothing else to an agent
+    """See `driving.Runtime`."""
+    return Agent(lambda _messages: script.say(), script.model, script.max_output_tokens)
+
+
 def drive(
-    run: Run, model: Model, request: str = "", *, saved: str | None = None, save: Callable[[str], None] | None = None,
-    model_name: str = "", max_output_tokens: int | None = None,
+    run: Run, model: Model | Agent, request: str = "", *, saved: str | None = None,
+    save: Callable[[str], None] | None = None, model_name: str = "", max_output_tokens: int | None = None,
 ) -> Result:
     """Let a model work on a request until it is done, is stopped, or waits for people. `saved` goes before `request`.
 
@@ -95,6 +95,7 @@ def drive(
     to go on from after a crash. What the model raises stops the run (`model_error`); Ctrl-C stops it (`cancelled`) and
     is passed on, and so is whatever `save` raises. Raises ConfigError for a conversation of another run.
     """
+    agent = model if isinstance(model, Agent) else Agent(model, model_name, max_output_tokens)
     messages = [Message("user", request)] if saved is None else _read(run, saved)
     try:
         with suppress(RunStopped):
@@ -102,7 +103,7 @@ def drive(
                 if messages[-1].role == "assistant":
                     run.finish()
                     return Result(report=run.report(), output=messages[-1].content)
-                if not _asked(run, model, messages, model_name, max_output_tokens):
+                if not _asked(run, agent, messages):
                     break
                 if save is not None:
                     save(_text(run, messages))
@@ -119,13 +120,13 @@ def drive(
         raise
 
 
-def _asked(run: Run, model: Model, messages: list[Message], name: str, most: int | None) -> bool:
+def _asked(run: Run, agent: Agent, messages: list[Message]) -> bool:
     """One step: the model's turn, at the end of the messages. False where the model failed."""
-    step, usage = run.begin_step(name, max_output_tokens=most), None
+    step, turn = run.begin_step(agent.name, max_output_tokens=agent.max_output_tokens), None
     try:
-        turn = _parsed(_json(model(tuple(messages))), Turn)  # from the start as it will be saved
-        usage = turn.usage
-        messages.append(Message("assistant", turn.text or "", _named(turn.calls, messages)))
+        said = _parsed(_json(agent.model(tuple(messages))), Turn)  # from the start as it will be saved
+        turn = replace(said, calls=_named(said.calls, messages))
+        messages.append(Message("assistant", turn.text or "", turn.calls))
         return True
     except Exception as error:
         run.stop(StopReason.MODEL_ERROR, error_text(error))
@@ -134,7 +135,7 @@ def _asked(run: Run, model: Model, messages: list[Message], name: str, most: int
         run.stop(StopReason.CANCELLED, INTERRUPTED)  # before the step is ended: without usage, it may stop as unpriced
         raise
     finally:
-        run.end_step(step, usage)
+        run.end_step(step, turn=turn)
 
 
 def _answered(run: Run, messages: list[Message]) -> bool:

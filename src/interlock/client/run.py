@@ -19,16 +19,19 @@ import msgspec
 from msgspec import Struct
 
 from interlock.core.outcome import Denied, Done, Failed, Outcome, Pending, Stopped, Unknown
+from interlock.core.turn import Turn, Usage
 from interlock.core.verdict import Decision, Reason, StopReason, Verdict
 from interlock.errors import LedgerUnavailable, NotDone, Refused, RunStopped
-from interlock.meter import Usage
 from interlock.ports import CallInfo, Invocation
 from interlock.reports import Report
 from interlock.results import as_json, error_text
 from interlock.tools.python import PythonTool
+from interlock.turns import MOST_CALLS, NAMED
 
 if TYPE_CHECKING:
     from interlock.client.gateway import RemoteGateway
+
+SENT = 524_288  #: bytes of a turn that are sent, about
 
 _OUTCOMES: dict[str, type[Outcome]] = {
     "done": Done, "failed": Failed, "unknown": Unknown, "denied": Denied, "pending": Pending, "stopped": Stopped,
@@ -194,13 +197,15 @@ class RemoteRun:
         self._step_id = begun["step_id"]
         return Step(step_id=begun["step_id"], run_id=begun["run_id"], model=begun["model"])
 
-    def end_step(self, step: Step, usage: Usage | None = None) -> None:
-        """After a model turn: books what it used and returns the rest."""
+    def end_step(self, step: Step, usage: Usage | None = None, *, turn: Turn | None = None) -> None:
+        """After a model turn: books what it used and returns the rest. `turn`: what the model said, for replay."""
         if step.run_id != self.run_id:
             raise Refused(f"step {step.step_id!r} was begun by another run; end it there")
+        usage = turn.usage if usage is None and turn is not None else usage
         used = None if usage is None else {what: n for what, n in msgspec.structs.asdict(usage).items() if n}
         path = f"{self._path}/steps/{quote(step.step_id, safe='')}/end"
-        self._gateway.wait(self._gateway.ask("POST", path, {"usage": used}))
+        said = {"usage": used} if turn is None else {"usage": used, "turn": _said(turn)}
+        self._gateway.wait(self._gateway.ask("POST", path, said))
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -245,6 +250,27 @@ class RemoteRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+
+def _said(turn: Turn) -> dict[str, Any]:
+    """A turn for the wire, whatever its runtime has put into it: it must not be in the way of its own booking."""
+    calls = [
+        {"name": each.name[:NAMED], "id": each.id[:NAMED], "raw": each.raw or _text(as_json(dict(each.args)))}
+        for each in turn.calls[:MOST_CALLS]
+    ]
+    told: dict[str, Any] = as_json(
+        {
+            "text": turn.text, "calls": calls, "model": turn.model[:NAMED], "response_id": turn.response_id[:NAMED],
+            "cut": len(turn.calls) > MOST_CALLS,
+        }
+    )
+    if len(_text(told)) > SENT:
+        told |= {"text": (told["text"] or "")[: SENT // 8], "calls": [], "cut": True}
+    return told
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 async def _awaited(local: PythonTool, invocation: Invocation) -> Any:

@@ -17,7 +17,16 @@ from pydantic import ValidationError
 from interlock.conditions import compile_condition
 from interlock.config import values
 from interlock.config.config import Config
-from interlock.config.file import QUOTA_KEYS, CostEntry, File, McpEntry, PolicySection, RuleEntry, ToolEntry
+from interlock.config.file import (
+    QUOTA_KEYS,
+    CostEntry,
+    File,
+    McpEntry,
+    PolicySection,
+    RuleEntry,
+    TenantRecording,
+    ToolEntry,
+)
 from interlock.config.problems import crossed, empties, hint, problems_in
 from interlock.config.scalars import count, duration, micro_dollars, positive
 from interlock.config.shapes import Section
@@ -25,6 +34,7 @@ from interlock.core.budget import Limits, Window
 from interlock.core.call import Cost
 from interlock.core.canonical import canonical, digest
 from interlock.core.policy import Policy, Rule
+from interlock.core.thresholds import Thresholds
 from interlock.core.verdict import Verdict
 from interlock.errors import ConfigError, ToolError
 from interlock.yaml_source import Problem, Source, plain, read, spelled
@@ -65,7 +75,7 @@ def _built(source: Source, base: Path, path: Path | None) -> Config:
     agents = {name: _caps(entry.budgets) for name, entry in file.agents.items()}
     approvals = _approvals(file)
     rules = tuple(_rules(file))
-    version = _version(rules, tools, approvals, {"all": caps, "tenants": tenants, "agents": agents})
+    text = _text(rules, tools, approvals, {"all": caps, "tenants": tenants, "agents": agents})
     conditions = {rule.when: compile_condition(rule.when) for rule in rules if rule.when}
     return Config(
         name=source.name,
@@ -76,12 +86,15 @@ def _built(source: Source, base: Path, path: Path | None) -> Config:
         ledger=file.ledger.url,
         synchronous=file.ledger.synchronous,
         caps=caps,
-        policy=Policy(rules, conditions, version),
+        policy=Policy(rules, conditions, f"sha256:{digest(text)}", text),
         tools=tools,
         approvals=approvals,
         credentials=dict(file.credentials),
         upstreams=dict(_upstreams(file, base)),
         logging=values.LoggingSettings(**dict(file.logging)),
+        recording=values.Recording(**dict(file.recording)),
+        recordings={name: _recording(entry.recording, file.recording) for name, entry in file.tenants.items()},
+        parity=Thresholds(**dict(file.parity)),
         prices={name: values.Price(**dict(entry)) for name, entry in file.prices.items()},
         audit=values.AuditSettings(**dict(file.audit)),
         telemetry=values.TelemetrySettings(**dict(file.telemetry)),
@@ -134,7 +147,8 @@ def exactly(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
-def _version(rules: tuple[Rule, ...], tools: object, approvals: values.ApprovalSettings, budgets: object) -> str:
+def _text(rules: tuple[Rule, ...], tools: object, approvals: values.ApprovalSettings, budgets: object) -> bytes:
+    """The canonical form of the policy."""
     said = {
         "v": 1,
         "rules": rules,
@@ -142,7 +156,7 @@ def _version(rules: tuple[Rule, ...], tools: object, approvals: values.ApprovalS
         "approvals": [approvals.quorum, approvals.expires, approvals.on_reject, approvals.required_for],
         "budgets": budgets,
     }
-    return "sha256:" + digest(canonical(msgspec.to_builtins(said)))
+    return canonical(msgspec.to_builtins(said))
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------
@@ -226,6 +240,11 @@ def _cost(entry: CostEntry) -> Cost:
     if isinstance(entry.usd, str):
         return Cost(argument=entry.usd.removeprefix("args."))
     return Cost(usd=entry.usd, reported=entry.reported)
+
+
+def _recording(own: TenantRecording, general: Any) -> values.Recording:
+    said = {key: value for key, value in own if value is not None}
+    return values.Recording(**{**dict(general), **said})
 
 
 def _approvals(file: File) -> values.ApprovalSettings:

@@ -24,6 +24,7 @@ from interlock.config.stricter import (
     least,
     run_budget_of,
     stricter_declaration,
+    stricter_recording,
     stricter_windows,
 )
 from interlock.config.values import (
@@ -35,6 +36,7 @@ from interlock.config.values import (
     LoggingSettings,
     Price,
     Quota,
+    Recording,
     RunBudget,
     SizeLimits,
     TelemetrySettings,
@@ -45,6 +47,7 @@ from interlock.core.budget import Limits, Window
 from interlock.core.call import Tool
 from interlock.core.names import problem_of_name
 from interlock.core.policy import Policy
+from interlock.core.thresholds import Thresholds
 from interlock.errors import ToolError
 
 if TYPE_CHECKING:
@@ -71,6 +74,9 @@ class Config:
     credentials: Mapping[str, str]
     upstreams: Mapping[str, Upstream]
     logging: LoggingSettings
+    recording: Recording
+    recordings: Mapping[str, Recording]  #: what tenants have said of their own
+    parity: Thresholds
     prices: Mapping[str, Price]
     audit: AuditSettings
     telemetry: TelemetrySettings
@@ -128,6 +134,11 @@ class Config:
         if scope == "agent":
             return self.agents.get(subject, nothing).windows
         return stricter_windows(each.windows for _, each in self._declarations(subject))
+
+    def recording_of(self, tenant: str) -> Recording:
+        """What is kept of a tenant's runs: the less of what it and the top level say."""
+        own = self.recordings.get(tenant)
+        return self.recording if own is None else stricter_recording(self.recording, own)
 
     def declared(self, tool: Tool, said: Collection[str] | None = None) -> Tool:
         """The tool with what the config says of it.

@@ -26,6 +26,7 @@ from interlock.config.shapes import (
     Reference,
     Restriction,
     Section,
+    Share,
     SomeGlobs,
     SomeTexts,
     Text,
@@ -171,11 +172,35 @@ class ToolEntry(Section):
     budgets: ToolBudgets | None = None  # type: ignore[valid-type]
 
 
+def _kept(value: int) -> int:
+    if value < 3_600_000_000:
+        raise ValueError("must be at least 1h: a call that comes again is answered with what its tool returned")
+    return value
+
+
+Kept = Annotated[Duration, AfterValidator(_kept)]
+
+
+class Recording(Section):
+    """What is kept of runs for replay, and for how long."""
+
+    turns: bool = True
+    keep: Kept = 2_592_000_000_000
+
+
+class TenantRecording(Section):
+    """What is kept of one tenant's runs, where that is less than of the others'."""
+
+    turns: bool | None = None
+    keep: Kept | None = None
+
+
 class TenantEntry(Section):
     """What holds for one tenant alone."""
 
     budgets: Budgets | None = None  # type: ignore[valid-type]
     policy: PolicySection = PolicySection()
+    recording: TenantRecording = TenantRecording()
 
 
 class AgentEntry(Section):
@@ -262,6 +287,24 @@ class LimitsSection(Section):
     result_bytes: Annotated[Positive, Field(le=67_108_864)] = 1_048_576
 
 
+class Parity(Section):
+    """What a replay may do otherwise before `interlock parity` fails it."""
+
+    compare: Literal["exact", "words", "numbers", "json", "ignore"] = "words"
+    missing: Count = 0
+    extra: Count = 0
+    arguments: Count = 0
+    order: Count = 0
+    verdict: Count = 0
+    outcome: Count = 0
+    stop_reason: Count = 0
+    answer: Count = 0
+    steps: Count = 0
+    usd: Share = 0.0
+    at_least: Annotated[Share, Field(le=1)] = 0.8
+    confidence: Annotated[Share, Field(ge=0.5, lt=1)] = 0.95
+
+
 class File(Section):
     """All of interlock.yaml."""
 
@@ -276,6 +319,8 @@ class File(Section):
     credentials: dict[Annotated[str, named("credential")], Reference] = {}
     upstreams: dict[Annotated[str, AfterValidator(upstream_name)], UpstreamEntry] = {}
     logging: Logging = Logging()
+    recording: Recording = Recording()
+    parity: Parity = Parity()
     prices: dict[Annotated[str, named("model")], PriceEntry] = {}
     audit: Audit = Audit()
     telemetry: Telemetry = Telemetry()

@@ -45,6 +45,14 @@ def micro_dollars(value: Any) -> int:
     return int(micros)
 
 
+def share(value: Any) -> float:
+    """A part of a whole: 0.1 is a tenth."""
+    number = _decimal(value, "parts of a whole, like 0.1")
+    if not 0 <= number <= 1000:
+        raise ValueError("must be a share: 0.1 is a tenth, 1 is all")
+    return float(number)
+
+
 _ARGUMENT = re.compile(r"args\.[A-Za-z_][A-Za-z0-9_]*")
 
 

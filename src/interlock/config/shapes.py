@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from interlock.conditions import compile_condition
-from interlock.config.scalars import count, dedupe, duration, micro_dollars, positive, reference
+from interlock.config.scalars import count, dedupe, duration, micro_dollars, positive, reference, share
 from interlock.core.call import Effect, Risk, Role
 from interlock.core.names import problem_of_name
 from interlock.core.verdict import Verdict
@@ -100,6 +100,7 @@ def upstream_name(value: str) -> str:
 Count = Annotated[int, checked(count)]
 Positive = Annotated[int, checked(positive)]
 Dollars = Annotated[int, checked(micro_dollars)]  #: micro-dollars, once parsed
+Share = Annotated[float, checked(share)]  #: 0.1 is a tenth
 Duration = Annotated[int, checked(duration)]  #: microseconds, once parsed
 Reference = Annotated[str, checked(reference)]
 ADedupe = Annotated[Any, checked(dedupe)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from interlock.config.values import DEFAULTS, RunBudget, ToolDeclaration
+from interlock.config.values import DEFAULTS, Recording, RunBudget, ToolDeclaration
 from interlock.core.budget import UNITS, Limits, Window
 from interlock.core.call import Cost, Dedupe, Role
 
@@ -30,6 +30,11 @@ def run_budget_of(places: Iterable[Mapping[str, int]]) -> RunBudget:
         max_denials=lowest["max_denials"] or 0,
         max_repeats=lowest["max_repeats"] or 0,
     )
+
+
+def stricter_recording(one: Recording, other: Recording) -> Recording:
+    """The one that keeps less."""
+    return Recording(turns=one.turns and other.turns, keep=min(one.keep, other.keep))
 
 
 def stricter_windows(places: Iterable[Mapping[Window, Limits]]) -> dict[Window, Limits]:

@@ -109,6 +109,13 @@ class LoggingSettings(Struct, frozen=True):
     stop_reasons: bool = True
 
 
+class Recording(Struct, frozen=True):
+    """What is kept of runs for replay, and for how long (microseconds)."""
+
+    turns: bool = True
+    keep: int = 2_592_000_000_000
+
+
 class Price(Struct, frozen=True):
     """Micro-dollars for a million tokens."""
 

@@ -83,10 +83,13 @@ class BoundRule:
 
 
 class Policy:
-    """The rules in force, indexed by tool. `version` is the digest of the canonical form of all that they say."""
+    """The rules in force, indexed by tool. `version` is the digest of `text`: all that the policy says, canonical."""
 
-    def __init__(self, rules: Iterable[Rule], conditions: Mapping[str, Condition], version: str) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], conditions: Mapping[str, Condition], version: str, text: bytes = b""
+    ) -> None:
         self.version = version
+        self.text = text
         self.rules = tuple(rules)
         self.reads_provenance = any("provenance" in rule.when for rule in self.rules)
         self._exact: dict[str, list[tuple[int, BoundRule]]] = {}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from interlock.core.budget import Hold, Limits
+from interlock.core.turn import Call, Turn, Usage
 from interlock.core.verdict import StopReason
 
 
@@ -94,6 +96,18 @@ class Wanted(Struct, frozen=True, gc=False, omit_defaults=True):
     args: str = ""
 
 
+    @property
+    def call(self) -> Call:
+        """The same with its arguments read."""
+        try:
+            args = msgspec.json.decode(self.args)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            args = None
+        if isinstance(args, dict):
+            return Call(self.tool, args, self.call_id)
+        return Call(self.tool, {}, self.call_id, self.args)
+
+
 class Asking(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a model was asked and said, redacted: enough to say it again without the model."""
 
@@ -103,6 +117,13 @@ class Asking(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     model: str = ""  #: as the answer names it
     answer_id: str = ""
     cut: bool = False  #: there was more than is kept
+
+    @property
+    def turn(self) -> Turn:
+        """What it said."""
+        calls = tuple([wanted.call for wanted in self.calls])
+        text = None if calls and not self.text else self.text
+        return Turn(text, calls, model=self.model, response_id=self.answer_id)
 
 
 class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -119,10 +140,22 @@ class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     output_tokens: int = 0
     cached_input_tokens: int = 0  #: of `input_tokens`
     reasoning_tokens: int = 0  #: of `output_tokens`
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0  #: of `cache_write_tokens`
+    web_searches: int = 0
+    metered: bool = False  #: its usage came back
+    max_output_tokens: int | None = None  #: as it was announced when it began
+    announced_input_tokens: int | None = None  #: likewise
     usd: int | None = None  #: micro-dollars; None: unpriced
     lost: bool = False  #: it broke off: its `usd` is all that it held
     asking: Asking | None = None  #: where somebody recorded it
     forfeited: bool = False  #: its run stopped before it ended: all that it held is booked, until its usage comes
+
+    @property
+    def usage(self) -> Usage | None:
+        """What it used, where that came back."""
+        counted = {what: getattr(self, what) for what in Usage.__struct_fields__}
+        return Usage(**counted) if self.metered or any(counted.values()) else None
 
 
 class StopText(Struct, frozen=True, gc=False):

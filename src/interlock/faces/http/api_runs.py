@@ -8,19 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from interlock import runs, steps
 from interlock.core.canonical import digest
 from interlock.core.principal import Principal
-from interlock.core.run import Run, Step
+from interlock.core.run import Asking, Run, Step
+from interlock.core.turn import Call, Turn, Usage
 from interlock.core.verdict import StopReason
 from interlock.errors import KeyReused, RunStopped
-from interlock.faces.http.bodies.runs import ListRuns, OpenRun, Runs, RunView, StepView, UsageBody
+from interlock.faces.http.bodies.runs import ListRuns, OpenRun, Runs, RunView, StepView, TurnBody, UsageBody
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.routing import Request
-from interlock.meter import Usage
 from interlock.ports import RunKey, StepKey
 from interlock.reports import Report, report_of
+from interlock.turns import kept
 
 if TYPE_CHECKING:
     from interlock.gateway import Gateway
@@ -165,8 +167,16 @@ async def end_step(request: Request) -> StepView:
     if step is None:
         raise Problem(404, "not_found", f"there is no step {key.step_id!r:.80} of this run", run_id=run.run_id)
     usage = None if request.body.usage is None else _usage(request.body.usage)
-    ended = await request.service.blocking(gateway.committer.run, steps.end(gateway, step, usage))
+    asking = None if request.body.turn is None else _asking(request.body.turn, gateway)
+    ended = await request.service.blocking(gateway.committer.run, steps.end(gateway, step, usage, asking=asking))
     return step_view(ended.step)
+
+
+def _asking(said: TurnBody, gateway: Gateway) -> Asking:
+    calls = tuple([Call(each.name, each.args, each.id, each.raw) for each in said.calls])
+    turn = Turn(said.text, calls, model=said.model, response_id=said.response_id)
+    asking = kept(turn, gateway.redactor)
+    return replace(asking, cut=True) if said.cut else asking
 
 
 def _usage(said: UsageBody) -> Usage:

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from interlock.core.budget import Amounts
 from interlock.core.verdict import StopReason
-from interlock.faces.http.bodies.shared import Body, Count, Limit, Moment, Name, OfTenant, Words
+from interlock.faces.http.bodies.shared import Args, Body, Count, Limit, Moment, Name, OfTenant, Text, Words
 
 
 class OpenRun(Body, frozen=True, kw_only=True):
@@ -95,10 +95,31 @@ class UsageBody(Body, frozen=True, kw_only=True):
     reasoning_tokens: Count = 0
 
 
+class WishBody(Body, frozen=True, kw_only=True):
+    """A call that the model asked for. `raw`: its arguments as the model wrote them, where that is no JSON object."""
+
+    name: Name
+    args: Args = {}
+    id: Name = ""
+    raw: Text = ""
+
+
+class TurnBody(Body, frozen=True, kw_only=True):
+    """What the model said, for replay. `cut`: there was more than is sent."""
+
+    text: Text | None = None
+    calls: Annotated[list[WishBody], Meta(max_length=200)] = []
+    model: Name = ""
+    response_id: Name = ""
+    cut: bool = False
+
+
 class EndStep(Body, frozen=True, kw_only=True):
-    """A model turn that is over; without `usage`, nobody knows what it used."""
+    """A model turn that is over; without `usage`, nobody knows what it used. `turn` is kept unless the gateway's config
+    says no."""
 
     usage: UsageBody | None = None
+    turn: TurnBody | None = None
 
 
 class StepView(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 Name = Annotated[str, Meta(max_length=200)]
 Words = Annotated[str, Meta(max_length=10_000)]
+Text = Annotated[str, Meta(max_length=1_000_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Dollars = Annotated[float, Meta(ge=0, le=1e9)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]

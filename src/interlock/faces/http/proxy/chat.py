@@ -13,13 +13,13 @@ import msgspec
 
 from interlock.config.serve import Models
 from interlock.core.run import Asking, Wanted
+from interlock.core.turn import Usage
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.asked import Asked, Check, any_of, counts, part, priced, refuse
 from interlock.faces.http.proxy.dialect import Malformed
 from interlock.faces.http.proxy.errors import openai_error
 from interlock.faces.http.proxy.recording import Pieces, Redact, kept, named, objects, since_its_last, text_of
 from interlock.faces.http.proxy.sse import Event, event
-from interlock.meter import Usage
 
 FIELDS = frozenset({
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p",

@@ -13,12 +13,12 @@ from msgspec import Struct
 from interlock.config.serve import ModelProvider, Models
 from interlock.core.principal import Principal
 from interlock.core.run import Asking
+from interlock.core.turn import Usage
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.asked import Asked
 from interlock.faces.http.proxy.recording import Redact
 from interlock.faces.http.proxy.sse import Event
 from interlock.faces.http.receive import Receive, Send
-from interlock.meter import Usage
 
 
 class Call(Struct, kw_only=True):

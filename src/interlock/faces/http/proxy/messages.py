@@ -14,13 +14,13 @@ import msgspec
 
 from interlock.config.serve import Models
 from interlock.core.run import Asking, Wanted
+from interlock.core.turn import Usage
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.asked import Asked, Check, counts, part, priced, refuse
 from interlock.faces.http.proxy.chat import decoded
 from interlock.faces.http.proxy.errors import anthropic_error
 from interlock.faces.http.proxy.recording import Pieces, Redact, kept, objects, since_its_last, text_of, word
 from interlock.faces.http.proxy.sse import Event, event
-from interlock.meter import Usage
 
 FIELDS = frozenset({
     "model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "tools",

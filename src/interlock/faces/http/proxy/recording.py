@@ -11,30 +11,17 @@ from typing import Any
 
 import msgspec
 
+from interlock import turns
 from interlock.core.run import Asking, Wanted
 from interlock.faces.http.proxy.asked import part
+from interlock.turns import KEPT, MOST_CALLS, Redact
 
-KEPT = 262_144  #: characters of what was asked, and of what was said
-MOST_CALLS = 128
-
-Redact = Callable[[str], str]
-
+__all__ = ["KEPT", "Pieces", "Redact", "kept", "named", "objects", "since_its_last", "text_of", "word"]
 
 def kept(told: Any, text: str, calls: Iterable[Wanted], answer: Mapping[str, Any], redact: Redact) -> Asking:
     """One turn, cut to size and redacted."""
-    asked = redact(msgspec.json.encode(told).decode())
-    said = redact(text)
-    wanted: list[Wanted] = []
-    size = len(said)
-    for call in calls:
-        size += len(call.args)
-        if size > KEPT or len(wanted) == MOST_CALLS:
-            break
-        wanted.append(Wanted(redact(call.call_id), redact(call.tool), redact(call.args)))
-    return Asking(
-        asked=asked[:KEPT], text=said[:KEPT], calls=tuple(wanted), model=redact(str(answer.get("model") or ""))[:200],
-        answer_id=redact(str(answer.get("id") or ""))[:200], cut=len(asked) > KEPT or size > KEPT,
-    )
+    model, answer_id = str(answer.get("model") or ""), str(answer.get("id") or "")
+    return turns.asking(msgspec.json.encode(told).decode(), text, calls, model, answer_id, redact)
 
 
 def since_its_last(said: Any, own: Callable[[Mapping[str, Any]], bool], before: Any = None) -> Any:

@@ -13,13 +13,13 @@ import msgspec
 
 from interlock.config.serve import Models
 from interlock.core.run import Asking, Wanted
+from interlock.core.turn import Usage
 from interlock.faces.http.problems import Problem
 from interlock.faces.http.proxy.asked import Asked, Check, any_of, counts, part, priced
 from interlock.faces.http.proxy.chat import decoded
 from interlock.faces.http.proxy.errors import openai_error
 from interlock.faces.http.proxy.recording import Redact, kept, objects, since_its_last, text_of, word
 from interlock.faces.http.proxy.sse import Event, event
-from interlock.meter import Usage
 
 FIELDS = frozenset({
     "model", "input", "instructions", "stream", "stream_options", "max_output_tokens", "max_tool_calls", "temperature",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from interlock import steps
 from interlock.core.run import Asking, Run, Step
+from interlock.core.turn import Usage
 from interlock.errors import LedgerUnavailable, RunStopped
 from interlock.faces.http.proxy.asked import Asked
 from interlock.faces.http.proxy.errors import RunIsOver
-from interlock.meter import Usage
 from interlock.ports import RunKey
 
 if TYPE_CHECKING:
