@@ -88,7 +88,8 @@ def look(config: Config) -> Gateway:
 
 def _ledger(config: Config) -> tuple[Store, SwitchBoard]:
     if config.ledger.startswith("postgresql://"):
-        from interlock.stores.postgres import PostgresStore, PostgresSwitchBoard
+        from interlock.stores.postgres import PostgresStore
+        from interlock.stores.postgres_switches import PostgresSwitchBoard
 
         return PostgresStore(config.ledger), PostgresSwitchBoard(config.ledger)
     path = ledger_file(config)

@@ -10,19 +10,21 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from interlock.core.approval import Standing
 from interlock.core.audit import Sealed
 from interlock.core.budget import AccountKey
 from interlock.core.call import Tool
 from interlock.core.principal import AccessKey
+from interlock.core.record import NO_RESULT
 from interlock.core.run import Run
 from interlock.core.switch import Switch
 
 if TYPE_CHECKING:
     from interlock.core.approval import Approval
     from interlock.core.record import Record
+    from interlock.core.run import Step
     from interlock.unit import Unit
 
 
@@ -78,7 +80,16 @@ class PinKey(NamedTuple):
     kind: str = "pin"
 
 
-Key = HeadKey | RunKey | StepKey | CallKey | AccountKey | ApprovalKey | PinKey
+class DefinitionKey(NamedTuple):
+    """What a tool or a policy said (`Definition`), by its digest. Its tenant is `audit.SYSTEM`."""
+
+    tenant: str
+    name: str
+    digest: str
+    kind: str = "definition"
+
+
+Key = HeadKey | RunKey | StepKey | CallKey | AccountKey | ApprovalKey | PinKey | DefinitionKey
 """Every kind of key; each kind has one kind of value, a frozen msgspec struct."""
 
 
@@ -92,6 +103,17 @@ class Pin(Struct, frozen=True, kw_only=True, omit_defaults=True):
     accepted_by: str
     offered_digest: str = ""  #: "" where the upstream still shows what was accepted
     offered: Mapping[str, Any] = {}
+
+
+class Definition(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a tool or a policy said, kept so that a run can be read, and decided again, without the program."""
+
+    name: str  #: of the tool; "" for a policy
+    digest: str  #: of the tool's schema; for a policy its version
+    at: int  #: when it was seen like this
+    tool: Tool | None = None  #: as its code has it, before the config
+    said: tuple[str, ...] | None = None  #: the fields that its code really gave; None: effect and risk
+    policy: Raw = NO_RESULT  #: its canonical form
 
 
 class Session(Protocol):
@@ -153,6 +175,10 @@ class Store(Protocol):
         """The calls of a run, oldest first."""
         ...
 
+    def steps_of(self, tenant: str, run_id: str) -> Sequence[Step]:
+        """The steps of a run, in the order in which they began."""
+        ...
+
     def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
         """Approvals, oldest first."""
         ...
@@ -171,6 +197,10 @@ class Store(Protocol):
 
     def pins(self) -> Sequence[Pin]:
         """All pinned definitions."""
+        ...
+
+    def definitions(self) -> Sequence[Definition]:
+        """All definitions, by name, the oldest first."""
         ...
 
     def tenants(self) -> Sequence[str]:

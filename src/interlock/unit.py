@@ -14,7 +14,19 @@ from interlock.core.audit import Entry, Head, Sealed, seal
 from interlock.core.budget import Account, AccountKey
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
-from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, Session, StepKey
+from interlock.ports import (
+    ApprovalKey,
+    CallKey,
+    Definition,
+    DefinitionKey,
+    HeadKey,
+    Key,
+    Pin,
+    PinKey,
+    RunKey,
+    Session,
+    StepKey,
+)
 
 T = TypeVar("T")
 
@@ -60,6 +72,8 @@ class Tx:
     def get(self, key: ApprovalKey) -> Approval | None: ...
     @overload
     def get(self, key: PinKey) -> Pin | None: ...
+    @overload
+    def get(self, key: DefinitionKey) -> Definition | None: ...
     def get(self, key: Key) -> Any | None:
         """The value of a key as this transaction sees it, or None."""
         rows = self._rows

@@ -23,7 +23,8 @@ from interlock.core.call import MICROS
 from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.stores.memory import MemoryStore, MemorySwitchBoard
-from interlock.stores.postgres import PostgresStore, PostgresSwitchBoard
+from interlock.stores.postgres import PostgresStore
+from interlock.stores.postgres_switches import PostgresSwitchBoard
 from interlock.stores.sqlite import SqliteStore
 from interlock.stores.sqlite_switches import SqliteSwitchBoard
 from tests.crash.points import CrashingBoard, CrashingStore, CrashingVault, Points

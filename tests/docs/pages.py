@@ -57,8 +57,8 @@ def every_test() -> frozenset[str]:
                 found.add(f"{named(path)}::{node.name}")
             if isinstance(node, ast.ClassDef):  # a hypothesis state machine is collected as `TestX = Machine.TestCase`
                 found.add(f"{named(path)}::{node.name}")
-    suite = ROOT / "src/interlock/testing/conformance.py"
-    return frozenset(found | {f"{named(suite)}::{name}" for name in _promises(suite)})
+    suites = ROOT.glob("src/interlock/testing/conformance*.py")
+    return frozenset(found | {f"{named(suite)}::{name}" for suite in suites for name in _promises(suite)})
 
 
 def _promises(suite: Path) -> set[str]:

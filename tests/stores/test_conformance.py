@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from interlock.stores.memory import MemoryStore, MemorySwitchBoard
-from interlock.stores.postgres import PostgresStore, PostgresSwitchBoard
+from interlock.stores.postgres import PostgresStore
+from interlock.stores.postgres_switches import PostgresSwitchBoard
 from interlock.testing import BOARD_CONTRACT, SHARED_BOARD_CONTRACT, SHARED_STORE_CONTRACT, STORE_CONTRACT
 
 

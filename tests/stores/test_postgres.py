@@ -18,7 +18,8 @@ from interlock.core.record import Record
 from interlock.errors import ConfigError, LedgerUnavailable
 from interlock.ports import HeadKey, RunKey
 from interlock.stores import wire
-from interlock.stores.postgres import PostgresStore, PostgresSwitchBoard
+from interlock.stores.postgres import PostgresStore
+from interlock.stores.postgres_switches import PostgresSwitchBoard
 from interlock.testing import samples
 from interlock.testing.samples import appends, call_key, counts, record, writes
 from interlock.unit import Tx, Unit

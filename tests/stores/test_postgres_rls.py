@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -13,7 +14,7 @@ from interlock.core.audit import SYSTEM
 from interlock.core.budget import AccountKey, Window
 from interlock.core.record import Record
 from interlock.errors import LedgerUnavailable
-from interlock.ports import ApprovalKey, HeadKey, PinKey, RunKey, StepKey
+from interlock.ports import ApprovalKey, DefinitionKey, HeadKey, PinKey, RunKey, StepKey
 from interlock.stores import migrate, postgres, wire
 from interlock.stores.postgres import PostgresStore
 from interlock.stores.postgres_tables import statement
@@ -43,6 +44,7 @@ def fill(store: PostgresStore, *tenants: str) -> None:
             (account(tenant), samples.ACCOUNT),
             (ApprovalKey(tenant, f"a{number}"), samples.approval(tenant, f"a{number}")),
             (PinKey(tenant, "t"), samples.pin("t")),
+            (DefinitionKey(tenant, "t", "d"), samples.definition("t")),
         ]
         store.transact([writes(tenant, *pairs), appends(tenant, 1)])
 
@@ -94,6 +96,10 @@ FORGOTTEN: dict[str, tuple[str, Callable[[PostgresStore], Any]]] = {
     "_CALLS_OF": (
         "SELECT body FROM calls WHERE $1::text <> $2::text",
         lambda store: [each.call.tenant for each in store.calls_of("acme", "r1")],
+    ),
+    "_STEPS_OF": (
+        "SELECT body FROM steps WHERE $1::text <> $2::text",
+        lambda store: [each.tenant for each in store.steps_of("acme", "r1")],
     ),
     "_RUNS_OF": (
         "SELECT body FROM runs WHERE opened_at < $1::bigint AND $2::bigint > 0 AND $3::text <> ''",
@@ -278,7 +284,7 @@ def test_a_ledger_from_before_the_wall_is_upgraded_and_keeps_its_rows(postgres_u
         for tenant in TENANTS:
             old.execute(
                 "INSERT INTO pins (tenant, tool, body) VALUES (%s, 't', %s)",
-                (tenant, postgres.msgspec.json.encode(samples.pin("t")).decode()),
+                (tenant, msgspec.json.encode(samples.pin("t")).decode()),
             )
     with closing(PostgresStore(postgres_url)) as store:
         assert [store.load(PinKey(tenant, "t")) for tenant in TENANTS] == [samples.pin("t")] * 2

@@ -152,6 +152,11 @@ class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     forfeited: bool = False  #: its run stopped before it ended: all that it held is booked, until its usage comes
 
     @property
+    def place(self) -> tuple[int, int, str]:
+        """What sorts the steps of a run."""
+        return self.began_at, len(self.step_id), self.step_id
+
+    @property
     def usage(self) -> Usage | None:
         """What it used, where that came back."""
         counted = {what: getattr(self, what) for what in Usage.__struct_fields__}

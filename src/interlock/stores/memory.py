@@ -19,7 +19,18 @@ from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
 from interlock.core.switch import Switch
-from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, StepKey
+from interlock.ports import (
+    ApprovalKey,
+    CallKey,
+    Definition,
+    DefinitionKey,
+    HeadKey,
+    Key,
+    Pin,
+    PinKey,
+    RunKey,
+    StepKey,
+)
 from interlock.unit import Tx, Unit
 
 PAGE = 500  #: entries copied at once
@@ -35,6 +46,7 @@ _DECODE: dict[type, Any] = {
         AccountKey: Account,
         ApprovalKey: Approval,
         PinKey: Pin,
+        DefinitionKey: Definition,
     }.items()
 }
 _as_switch = msgspec.json.Decoder(Switch).decode
@@ -52,6 +64,7 @@ class MemoryStore:
         self._rows: dict[type, dict[Key, bytes]] = {kind: {} for kind in _DECODE}
         self._audit: dict[str, list[Sealed]] = {}
         self._calls: dict[tuple[str, str], dict[CallKey, None]] = {}  #: the calls of a run
+        self._steps: dict[tuple[str, str], dict[StepKey, None]] = {}  #: likewise
         self._same: dict[_Fingerprint, dict[CallKey, None]] = {}
         self._leased: dict[CallKey, int] = {}  #: until when
         self._inside = False
@@ -76,6 +89,8 @@ class MemoryStore:
             self._rows[type(key)][key] = body
             if type(key) is CallKey:
                 self._index(key, tx.written[key])
+            elif type(key) is StepKey:
+                self._steps.setdefault(key[:2], {})[key] = None
         for entry in tx.sealed:
             self._audit.setdefault(entry.tenant, []).append(entry)
 
@@ -97,6 +112,12 @@ class MemoryStore:
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
         """See `ports.Store`."""
         return self._records(self._calls.get((tenant, run_id), ()))
+
+    def steps_of(self, tenant: str, run_id: str) -> Sequence[Step]:
+        """See `ports.Store`."""
+        with self._lock:
+            found = [self._get(key) for key in self._steps.get((tenant, run_id), ())]
+        return sorted(found, key=lambda step: step.place)
 
     def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[Run]:
         """See `ports.Store`."""
@@ -127,6 +148,10 @@ class MemoryStore:
     def pins(self) -> Sequence[Pin]:
         """See `ports.Store`."""
         return sorted(self._all(PinKey), key=lambda pin: pin.tool)
+
+    def definitions(self) -> Sequence[Definition]:
+        """See `ports.Store`."""
+        return sorted(self._all(DefinitionKey), key=lambda each: (each.name, each.at))
 
     def tenants(self) -> Sequence[str]:
         """See `ports.Store`."""

@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL, and the switch board in a table of its own.
+"""The ledger in PostgreSQL.
 
 Not a rule of anything: it keeps and finds. Law: a transaction first locks the head rows of all its tenants, in order;
 whoever holds a tenant's head holds the tenant, so nothing else needs a lock and no two transactions can block each
@@ -13,20 +13,28 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
+from interlock.core import run as core
 from interlock.core.approval import Approval, Standing
 from interlock.core.audit import GENESIS, SYSTEM, Head, Sealed
 from interlock.core.budget import Account, AccountKey, Window
 from interlock.core.record import Record
-from interlock.core.run import Run
-from interlock.core.switch import Switch
 from interlock.errors import LedgerUnavailable
-from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey
+from interlock.ports import (
+    ApprovalKey,
+    CallKey,
+    Definition,
+    DefinitionKey,
+    HeadKey,
+    Key,
+    Pin,
+    PinKey,
+    RunKey,
+    StepKey,
+)
 from interlock.stores.postgres_memory import Guess, Memory
 from interlock.stores.postgres_tables import TABLES, each_or_all, loaded, loading, moving, refusing, statement, writing
 from interlock.stores.postgres_wall import EVERYBODY, only, warn_without
-from interlock.stores.wire import UNIQUE, Rows, Stale, Statement, Step, Wire, bigint, boolean, number, text, texts
+from interlock.stores.wire import UNIQUE, Rows, Stale, Statement, Step, Wire, bigint, number, text, texts
 from interlock.unit import Tx, Unit
 
 PAGE = 500  #: entries fetched at once
@@ -85,6 +93,7 @@ _REFUSE_SAME_IN_TENANT = (
 _CALLS_OF = statement(
     "calls_of", "SELECT body FROM calls WHERE tenant = $1::text AND run_id = $2::text ORDER BY asked_at, key"
 )
+_STEPS_OF = statement("steps_of", "SELECT body FROM steps WHERE tenant = $1::text AND run_id = $2::text")
 _RUNS = statement(
     "runs", "SELECT body FROM runs WHERE opened_at < $1::bigint ORDER BY opened_at DESC, run_id LIMIT $2::bigint"
 )
@@ -103,21 +112,12 @@ _ACCOUNTS = statement(
     " ORDER BY scope, subject, win, start",
 )
 _PINS = statement("pins", "SELECT body FROM pins ORDER BY tool, tenant")
+_DEFINITIONS = statement("definitions", "SELECT body FROM definitions ORDER BY name, digest")
 _TENANTS = statement("tenants", "SELECT tenant FROM heads WHERE seq > 0 ORDER BY tenant")
 _ENTRIES = statement(
     "entries",
     "SELECT seq, hash, body FROM audit WHERE tenant = $1::text AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint",
 )
-_ACTIVE = statement("active", "SELECT body FROM switches WHERE active ORDER BY at, switch_id")
-_HISTORY = statement("history", "SELECT body FROM switches ORDER BY at, switch_id")
-_PUT = statement(
-    "put",
-    "INSERT INTO switches (switch_id, at, active, body) VALUES ($1::text, $2::bigint, $3::boolean, $4::text)"
-    " ON CONFLICT (switch_id) DO UPDATE SET at = excluded.at, active = excluded.active, body = excluded.body",
-)
-
-_encode = msgspec.json.Encoder().encode
-_as_switch = msgspec.json.Decoder(Switch).decode
 
 
 class PostgresStore:
@@ -192,7 +192,7 @@ class PostgresStore:
             _, *answers = self._reader.trip([only(key.tenant), *steps], again=True)
         return loaded(groups, answers).get(key)
 
-    def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[Run]:
+    def runs(self, tenant: str | None = None, *, limit: int = 100, before: int | None = None) -> Sequence[core.Run]:
         """See `ports.Store`."""
         values = (bigint(ALWAYS if before is None else before), bigint(limit))
         if tenant is None:
@@ -202,6 +202,11 @@ class PostgresStore:
     def calls_of(self, tenant: str, run_id: str) -> Sequence[Record]:
         """See `ports.Store`."""
         return _bodies(CallKey, self._ask(only(tenant), _CALLS_OF, text(tenant), text(run_id)))
+
+    def steps_of(self, tenant: str, run_id: str) -> Sequence[core.Step]:
+        """See `ports.Store`."""
+        found = _bodies(StepKey, self._ask(only(tenant), _STEPS_OF, text(tenant), text(run_id)))
+        return sorted(found, key=lambda step: step.place)
 
     def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
         """See `ports.Store`."""
@@ -233,6 +238,11 @@ class PostgresStore:
         """See `ports.Store`."""
         return [TABLES[PinKey].decode(body) for (body,) in self._ask(only(SYSTEM), _PINS)]
 
+    def definitions(self) -> Sequence[Definition]:
+        """See `ports.Store`."""
+        found = _bodies(DefinitionKey, self._ask(only(SYSTEM), _DEFINITIONS))
+        return sorted(found, key=lambda each: (each.name, each.at))
+
     def tenants(self) -> Sequence[str]:
         """See `ports.Store`."""
         return [_str(tenant) for (tenant,) in self._ask(EVERYBODY, _TENANTS)]
@@ -258,37 +268,6 @@ class PostgresStore:
     def _ask(self, seen: Step, query: Statement, *values: bytes) -> Rows:
         with self._reader:
             return self._reader.trip([seen, Step(query, values)], again=True)[1]
-
-
-class PostgresSwitchBoard:
-    """A `ports.SwitchBoard` on a connection and a table of its own, which no ledger transaction touches."""
-
-    def __init__(self, url: str) -> None:
-        self._wire = Wire(url)
-        self._wire.migrate("postgres")
-
-    def active(self) -> tuple[Switch, ...]:
-        """See `ports.SwitchBoard`. One statement, one round trip."""
-        return self._read(_ACTIVE)
-
-    def history(self) -> tuple[Switch, ...]:
-        """See `ports.SwitchBoard`."""
-        return self._read(_HISTORY)
-
-    def put(self, switch: Switch) -> None:
-        """See `ports.SwitchBoard`."""
-        values = (text(switch.switch_id), bigint(switch.at), boolean(switch.active), _encode(switch))
-        with self._wire:
-            self._wire.trip([Step(_PUT, values)], again=True)
-
-    def close(self) -> None:
-        """See `ports.SwitchBoard`."""
-        self._wire.close()
-
-    def _read(self, query: Statement) -> tuple[Switch, ...]:
-        with self._wire:
-            rows = self._wire.trip([Step(query)], again=True)[0]
-        return tuple([_as_switch(body or b"") for (body,) in rows])
 
 
 class _Session:

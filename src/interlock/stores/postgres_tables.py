@@ -17,7 +17,18 @@ from interlock.core.budget import Account, AccountKey
 from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
-from interlock.ports import ApprovalKey, CallKey, HeadKey, Key, Pin, PinKey, RunKey, StepKey
+from interlock.ports import (
+    ApprovalKey,
+    CallKey,
+    Definition,
+    DefinitionKey,
+    HeadKey,
+    Key,
+    Pin,
+    PinKey,
+    RunKey,
+    StepKey,
+)
 from interlock.stores import wire
 from interlock.stores.postgres_wall import only
 from interlock.stores.wire import Rows, Statement, bigint, bigints, blobs, boolean, booleans, number, texts
@@ -123,6 +134,7 @@ TABLES: dict[type, Table] = {
         lambda approval: (approval.standing, approval.asked_at),
     ),
     PinKey: _table("pins", Pin, "tenant:text tool:text"),
+    DefinitionKey: _table("definitions", Definition, "tenant:text name:text digest:text"),
 }
 
 

@@ -12,7 +12,8 @@ import logging
 
 from interlock.stores.wire import Statement, Step, Wire, number, text, texts
 
-GUARDED = ("heads", "runs", "steps", "calls", "accounts", "approvals", "pins", "audit")  #: the tables of tenants' rows
+#: the tables of tenants' rows
+GUARDED = ("heads", "runs", "steps", "calls", "accounts", "approvals", "pins", "definitions", "audit")
 
 _ONE = Statement(b"see_one", b"SELECT set_config('interlock.tenant', $1::text, true)")
 _SEVERAL = Statement(b"see_several", b"SELECT interlock_see($1::text[])")

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from interlock import ports
 from interlock.core.approval import Approval, Standing
 from interlock.core.audit import Head, Sealed
 from interlock.core.budget import Account, AccountKey, Window
@@ -44,11 +45,13 @@ _SELECT: dict[type, str] = {
     AccountKey: "SELECT body FROM accounts WHERE tenant = ? AND scope = ? AND subject = ? AND win = ? AND start = ?",
     ApprovalKey: "SELECT body FROM approvals WHERE tenant = ? AND approval_id = ?",
     PinKey: "SELECT body FROM pins WHERE tenant = ? AND tool = ?",
+    ports.DefinitionKey: "SELECT body FROM definitions WHERE tenant = ? AND name = ? AND digest = ?",
 }
 _DECODE: dict[type, Any] = {
     kind: msgspec.json.Decoder(value).decode
     for kind, value in (
-        (RunKey, Run), (StepKey, Step), (CallKey, Record), (AccountKey, Account), (ApprovalKey, Approval), (PinKey, Pin)
+        (RunKey, Run), (StepKey, Step), (CallKey, Record), (AccountKey, Account), (ApprovalKey, Approval),
+        (PinKey, Pin), (ports.DefinitionKey, ports.Definition),
     )
 }
 _UPSERT: dict[type, str] = {
@@ -58,6 +61,7 @@ _UPSERT: dict[type, str] = {
     ApprovalKey: "INSERT INTO approvals VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
     " standing = excluded.standing, body = excluded.body",
     PinKey: "INSERT INTO pins VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+    ports.DefinitionKey: "INSERT INTO definitions VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
 }
 _FIRST_SEEN = (
     "INSERT INTO calls (body, fingerprint, state, asked_at, lease_until, tenant_wide, run, key, tenant)"
@@ -175,6 +179,10 @@ class SqliteStore:
         with self._reading, mapped(self._path):
             return _Session(self._reader, _Remembered()).calls_of(tenant, run_id)
 
+    def steps_of(self, tenant: str, run_id: str) -> Sequence[Step]:
+        found = self._bodies(Step, "SELECT body FROM steps WHERE tenant = ? AND run_id = ?", (tenant, run_id))
+        return sorted(found, key=lambda step: step.place)
+
     def approvals(self, tenant: str | None = None, standing: Standing | None = None) -> Sequence[Approval]:
         where, values = _where(("tenant = ?", tenant), ("standing = ?", standing))
         return self._bodies(Approval, f"SELECT body FROM approvals{where} ORDER BY asked_at, approval_id", values)
@@ -195,6 +203,10 @@ class SqliteStore:
 
     def pins(self) -> Sequence[Pin]:
         return self._bodies(Pin, "SELECT body FROM pins ORDER BY tool", ())
+
+    def definitions(self) -> Sequence[ports.Definition]:
+        query = "SELECT body FROM definitions ORDER BY name, json_extract(body, '$.at')"
+        return self._bodies(ports.Definition, query, ())
 
     def tenants(self) -> Sequence[str]:
         return [row[0] for row in self._rows("SELECT tenant FROM tenants ORDER BY tenant", ())]
@@ -312,7 +324,6 @@ class _Session:
     def _records(self, query: str, values: tuple[Any, ...]) -> list[Record]:
         decode = _DECODE[CallKey]
         return [decode(row[0]) for row in self._execute(query, values)]
-
 
     # --- what a transaction has gathered -------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ a mock.
 from __future__ import annotations
 
 from interlock.core.call import MICROS
-from interlock.testing.conformance import BOARD_CONTRACT, SHARED_BOARD_CONTRACT, SHARED_STORE_CONTRACT, STORE_CONTRACT
+from interlock.testing.conformance import SHARED_STORE_CONTRACT, STORE_CONTRACT
+from interlock.testing.conformance_boards import BOARD_CONTRACT, SHARED_BOARD_CONTRACT
 
 __all__ = ["ManualClock", "STORE_CONTRACT", "SHARED_STORE_CONTRACT", "BOARD_CONTRACT", "SHARED_BOARD_CONTRACT"]
 

@@ -1,7 +1,7 @@
-"""The promises of `ports.Store` and `ports.SwitchBoard`, as functions that anybody's store can be held to.
+"""The promises of `ports.Store`, as functions that anybody's store can be held to.
 
-Not a test framework: each function takes `open_store` (or `open_board`), which opens the same ledger again each time it
-is called, and fails by an AssertionError. Law: a store that is used with Interlock passes all of `STORE_CONTRACT`, and
+Not a test framework: each function takes `open_store`, which opens the same ledger again each time it is called, and
+fails by an AssertionError. Law: a store that is used with Interlock passes all of `STORE_CONTRACT`, and
 of `SHARED_STORE_CONTRACT` where several processes may open it; for those, `open_store` can be pickled.
 
     @pytest.mark.parametrize("promise", STORE_CONTRACT, ids=lambda promise: promise.__name__)
@@ -24,16 +24,25 @@ from interlock.core.approval import Standing
 from interlock.core.audit import GENESIS, SYSTEM, Head, hash_of
 from interlock.core.budget import Account, AccountKey, Window
 from interlock.core.lifecycle import State
-from interlock.ports import ApprovalKey, CallKey, HeadKey, PinKey, RunKey, StepKey, Store, SwitchBoard
+from interlock.ports import (
+    ApprovalKey,
+    CallKey,
+    DefinitionKey,
+    HeadKey,
+    PinKey,
+    RunKey,
+    StepKey,
+    Store,
+)
 from interlock.testing import samples
 from interlock.testing.samples import BIG, HOSTILE, appends, call_key, counts, record, run, writes
 from interlock.unit import Tx, Unit
 
 OpenStore = Callable[[], Store]
-OpenBoard = Callable[[], SwitchBoard]
 
 COUNTER = AccountKey("acme", "tenant", "acme", Window.DAY, 0)
 WRITERS, TURNS = 4, 25
+_OF_THE_SYSTEM = (PinKey, DefinitionKey)
 
 
 class _Oops(Exception):
@@ -137,11 +146,11 @@ def what_does_not_exist_is_none(open_store: OpenStore) -> None:
 def hostile_names_are_kept_apart(open_store: OpenStore) -> None:
     with closing(open_store()) as store:
         for place, name in enumerate(HOSTILE):
-            pairs = [(key, value) for key, value in _one_of_each(name=name) if type(key) is not PinKey]
+            pairs = [(key, value) for key, value in _one_of_each(name=name) if type(key) not in _OF_THE_SYSTEM]
             store.transact([writes(name, *pairs), appends(name, place)])
         for place, name in enumerate(HOSTILE):
             for key, value in _one_of_each(name=name):
-                assert type(key) is PinKey or store.load(key) == value, key
+                assert type(key) in _OF_THE_SYSTEM or store.load(key) == value, key
             assert [each.run_id for each in store.runs(name)] == [name]
             assert [each.call.key for each in store.calls_of(name, name)] == [name]
             assert [each.approval_id for each in store.approvals(name)] == [name]
@@ -188,7 +197,7 @@ def transactions_over_several_tenants_do_not_block_each_other(open_store: OpenSt
 
 
 def processes_lose_no_update(open_store: OpenStore) -> None:
-    with closing(open_store()) as store, _processes() as pool:
+    with closing(open_store()) as store, processes() as pool:
         seen = [turn for turns in pool.map(_count, [open_store] * WRITERS) for turn in turns]
         assert sorted(seen) == list(range(1, WRITERS * TURNS + 1))
         _assert_chained(store, "acme", WRITERS * TURNS)
@@ -271,6 +280,28 @@ _WHICH: list[tuple[Any, ...]] = [
 ]
 
 
+def steps_of_a_run_come_in_the_order_in_which_they_began(open_store: OpenStore) -> None:
+    began = {"s9": 5, "s10": 5, "s-zz": 2, "s1": 7}
+    with closing(open_store()) as store:
+        for step_id, at in began.items():
+            value = replace(samples.step(step_id=step_id), began_at=at)
+            store.transact([writes("acme", (StepKey("acme", "r1", step_id), value))])
+        for tenant, run_id in (("acme", "r2"), ("other", "r1")):
+            store.transact([writes(tenant, (StepKey(tenant, run_id, "s1"), samples.step(tenant, run_id)))])
+        assert [each.step_id for each in store.steps_of("acme", "r1")] == ["s-zz", "s9", "s10", "s1"]
+        assert list(store.steps_of("acme", "r%")) == []
+
+
+def definitions_are_listed_by_name_and_age(open_store: OpenStore) -> None:
+    seen = [("b.x", "1", 3), ("a.x", "2", 2), ("a.x", "1", 9), ("", "v1", 1)]
+    with closing(open_store()) as store:
+        for name, digest, at in seen:
+            key = DefinitionKey(SYSTEM, name, digest)
+            store.transact([writes(SYSTEM, (key, samples.definition(name, digest, at=at)))])
+        listed = [(each.name, each.digest) for each in store.definitions()]
+        assert listed == [("", "v1"), ("a.x", "2"), ("a.x", "1"), ("b.x", "1")]
+
+
 def accounts_and_pins_are_listed(open_store: OpenStore) -> None:
     keys = [AccountKey("acme", "agent", "bot", Window.MINUTE, start) for start in (60, 120, 180)]
     with closing(open_store()) as store:
@@ -293,55 +324,6 @@ def entries_stream_in_order(open_store: OpenStore) -> None:
         assert store.tenants() == ["acme", "other"]
 
 
-# --- switches ---------------------------------------------------------------------------------------------------------
-
-
-def a_switch_holds_until_it_is_released(open_board: OpenBoard) -> None:
-    with closing(open_board()) as board:
-        first, second = samples.switch("w2", at=1), samples.switch("w1", at=2)
-        board.put(second)
-        board.put(first)
-        assert board.active() == board.history() == (first, second)
-        released = replace(first, released_at=BIG, released_by="mia", release_reason="over")
-        board.put(released)
-        assert board.active() == (second,)
-        assert board.history() == (released, second)
-    with closing(open_board()) as board:
-        assert board.active() == (second,)
-        assert board.history() == (released, second)
-
-
-def hostile_switches_are_kept_apart(open_board: OpenBoard) -> None:
-    with closing(open_board()) as board:
-        switches = tuple(samples.switch(name, at=at) for at, name in enumerate(HOSTILE))
-        for each in switches:
-            board.put(each)
-        assert board.active() == switches
-
-
-def a_switch_is_seen_by_every_board_at_once(open_board: OpenBoard) -> None:
-    with closing(open_board()) as one, closing(open_board()) as other:
-        assert one.active() == ()
-        for number in range(20):
-            other.put(samples.switch("w", at=number))
-            assert [each.at for each in one.active()] == [number]
-            other.put(samples.switch("w", at=number, released_at=number))
-            assert one.active() == ()
-
-
-def a_switch_is_seen_in_every_process_at_once(open_board: OpenBoard) -> None:
-    with closing(open_board()) as board, _processes() as pool:
-        assert board.active() == ()
-        for number in range(5):
-            pool.submit(_throw, open_board, number).result()
-            assert [each.at for each in board.active()] == [number]
-
-
-def _throw(open_board: OpenBoard, number: int) -> None:
-    with closing(open_board()) as board:
-        board.put(samples.switch("w", at=number))
-
-
 # --- helpers ----------------------------------------------------------------------------------------------------------
 
 
@@ -354,6 +336,7 @@ def _one_of_each(name: str = "acme") -> list[tuple[Any, Any]]:
         (AccountKey(name, "tenant", name, Window.MONTH, BIG), samples.ACCOUNT),
         (ApprovalKey(name, name), samples.approval(name, name)),
         (PinKey(name, name), samples.pin(name)),
+        (DefinitionKey(name, name, name), samples.definition(name, name)),
     ]
 
 
@@ -368,7 +351,8 @@ def _assert_chained(store: Store, tenant: str, length: int) -> None:
     assert store.load(HeadKey(tenant)) == Head(count, before)
 
 
-def _processes() -> ProcessPoolExecutor:
+def processes() -> ProcessPoolExecutor:
+    """Processes that share nothing with this one but the ledger."""
     return ProcessPoolExecutor(WRITERS, multiprocessing.get_context("spawn"))
 
 
@@ -388,13 +372,9 @@ STORE_CONTRACT: tuple[Callable[[OpenStore], None], ...] = (
     leases_lapse_when_their_time_is_over,
     runs_come_newest_first_and_in_pages,
     approvals_are_found_by_standing_and_by_id,
+    steps_of_a_run_come_in_the_order_in_which_they_began,
+    definitions_are_listed_by_name_and_age,
     accounts_and_pins_are_listed,
     entries_stream_in_order,
 )
 SHARED_STORE_CONTRACT: tuple[Callable[[OpenStore], None], ...] = (processes_lose_no_update,)
-BOARD_CONTRACT: tuple[Callable[[OpenBoard], None], ...] = (
-    a_switch_holds_until_it_is_released,
-    hostile_switches_are_kept_apart,
-    a_switch_is_seen_by_every_board_at_once,
-)
-SHARED_BOARD_CONTRACT: tuple[Callable[[OpenBoard], None], ...] = (a_switch_is_seen_in_every_process_at_once,)

@@ -13,13 +13,13 @@ from msgspec import Raw
 from interlock.core.approval import Answer, Approval, Card, Standing
 from interlock.core.audit import Entry, Kind
 from interlock.core.budget import Account, AccountKey, Amounts, Hold, Limits, Window
-from interlock.core.call import ToolCall
+from interlock.core.call import Tool, ToolCall
 from interlock.core.lifecycle import State
 from interlock.core.record import Lease, Record
 from interlock.core.run import Asking, Run, Step, Wanted
 from interlock.core.switch import Mode, Scope, Switch
 from interlock.core.verdict import Decision, Reason, Verdict
-from interlock.ports import CallKey, HeadKey, Pin
+from interlock.ports import CallKey, Definition, HeadKey, Pin
 from interlock.unit import Tx, Unit
 
 #: names that a store must keep apart and give back as they were
@@ -88,6 +88,11 @@ def approval(
 def pin(tool: str = "crm.find") -> Pin:
     """A pinned definition."""
     return Pin(tool=tool, digest="d", definition=ARGS, accepted_at=1, accepted_by="mia")
+
+
+def definition(name: str = "crm.find", digest: str = "d", *, at: int = 1) -> Definition:
+    """What a tool said."""
+    return Definition(name=name, digest=digest, at=at, tool=Tool(name="crm.find", schema=ARGS), said=("effect",))
 
 
 def entry(tenant: str = "acme", number: int = 1, **more: Any) -> Entry:
