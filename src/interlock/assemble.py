@@ -19,6 +19,7 @@ from interlock.checkpoints import Checkpointer, FileSink, Notary, beside
 from interlock.config import Config, Upstream, load
 from interlock.control import Control
 from interlock.core.call import Tool
+from interlock.definitions import Definitions
 from interlock.errors import ConfigError, LedgerUnavailable, ToolError
 from interlock.gateway import Gateway
 from interlock.notes import KeyFile
@@ -174,7 +175,7 @@ def _equip(gateway: Gateway, notary: Notary | None, *, upstreams: bool) -> None:
         gateway.closing.append(notifier.close)
     if upstreams and config.upstreams:
         _connect(gateway)
-    gateway.opening.append(_warns_once(gateway))
+    gateway.opening += [Definitions(gateway).keep, _warns_once(gateway)]
 
 
 def _warns_once(gateway: Gateway) -> Callable[[str, str], None]:

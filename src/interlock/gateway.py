@@ -69,6 +69,7 @@ class Registered(Struct):
     tool: Tool
     performer: Performer
     problem: str = ""  #: why it may not be used at all, for example a definition that has changed
+    said: tuple[str, ...] | None = None  #: the fields that its owner really gave; None: effect and risk
 
 
 class Gateway:
@@ -132,7 +133,7 @@ class Gateway:
         tool = self.config.declared(performer.tool, said)
         if tool.name in self.tools and not replace:
             raise ToolError(f"a tool named {tool.name!r} is registered already; give this one another name")
-        self.tools[tool.name] = Registered(tool, performer, problem)
+        self.tools[tool.name] = Registered(tool, performer, problem, None if said is None else tuple(said))
         self.shown += 1
 
     def judged(self, name: str, problem: str) -> None:

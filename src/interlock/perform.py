@@ -23,7 +23,7 @@ from interlock.core.switch import Switch
 from interlock.core.verdict import Reason, Verdict
 from interlock.errors import CredentialError, NotDone
 from interlock.loops import LoopThread
-from interlock.ports import LISTENER, CallInfo, Clock, Invocation, Lost, Performer, SwitchBoard, Vault
+from interlock.ports import LISTENER, CallInfo, Clock, Invocation, Lost, NotBegun, Performer, SwitchBoard, Vault
 from interlock.redaction import Redactor
 from interlock.results import encode_result
 from interlock.settlement import Performed
@@ -36,14 +36,6 @@ _LEFT = Reason("in_time", Verdict.DENY, "its caller was cancelled before it bega
 _ITSELF = Reason("in_time", Verdict.DENY, "an async tool would wait for itself; it must use `await run.acall(…)`")
 GRACE = 1.0  #: seconds that a cancelled async tool has to end
 CLIP = 500  #: characters of an error's words that are told
-
-
-class NotBegun(Exception):
-    """Caught right before the effect."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(detail or reason.text)  # the detail is for operators
-        self.reason = reason
 
 
 class Ended(Exception):

@@ -20,6 +20,7 @@ from interlock.core.principal import AccessKey
 from interlock.core.record import NO_RESULT
 from interlock.core.run import Run
 from interlock.core.switch import Switch
+from interlock.core.verdict import Reason
 
 if TYPE_CHECKING:
     from interlock.core.approval import Approval
@@ -280,6 +281,14 @@ class Vault(Protocol):
 
 class Lost(Exception):
     """The effect began, and nobody will hear how it ended: whatever a tool declares of its errors, this is a doubt."""
+
+
+class NotBegun(Exception):
+    """Caught right before the effect."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(detail or reason.text)  # the detail is for operators
+        self.reason = reason
 
 
 Progress = Callable[[float, float | None, str], None]

@@ -1,4 +1,5 @@
-"""What has to happen while nobody calls: leases renewed, kill switches of other processes obeyed, what is over closed.
+"""What has to happen while nobody calls: leases renewed, kill switches of other processes obeyed, what is over closed,
+what was recorded forgotten in time.
 
 Not on the road of any call. Law: each thing that it does is right when it is done twice, late, or by two processes; and
 trouble with the ledger never ends it.
@@ -17,6 +18,7 @@ from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.verdict import Reason, Verdict
 from interlock.ports import ApprovalKey, HeadKey, PinKey, RunKey
+from interlock.retention import Retention
 from interlock.settlement import renew
 from interlock.unit import Tx, Unit
 from interlock.wish import MARGIN
@@ -34,6 +36,7 @@ class Watch:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._retention = Retention(gateway)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="interlock-watch", daemon=True)
 
@@ -55,6 +58,7 @@ class Watch:
                     self.tend()
                 if ticks % SWEEP == 1:
                     self.sweep()
+                    self._retention.page()
             except Exception as error:  # whatever it is, the next round may be better
                 self._gateway.telemetry.trouble("the watch was held up; it goes on trying", error)
 

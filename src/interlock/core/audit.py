@@ -42,6 +42,7 @@ class Kind(StrEnum):
     PINNED = "pinned"  #: a tool's definition was seen for the first time
     CHANGED = "changed"  #: an upstream shows another definition than the accepted one
     ACCEPTED = "accepted"  #: a person accepted a changed definition
+    FORGOTTEN = "forgotten"  #: what was recorded of a run is not kept any more
     TURNED_AWAY = "turned_away"  #: somebody known asked at a face for what is not theirs
     KEY_GIVEN = "key_given"  #: a key was made
     KEY_REVOKED = "key_revoked"

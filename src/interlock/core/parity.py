@@ -15,6 +15,7 @@ from msgspec import Struct
 from interlock.core.answers import Comparer, comparer_of
 from interlock.core.canonical import canonical
 from interlock.core.changes import changes
+from interlock.core.lifecycle import State
 from interlock.core.pairing import Pair, paired
 from interlock.core.thresholds import Thresholds
 from interlock.core.trace import Trace, TracedCall
@@ -162,7 +163,7 @@ def _numbers(trace: Trace) -> dict[str, int]:
     used = [step.usage for step in trace.steps if step.usage is not None]
     return {
         "steps": len(trace.steps),
-        "tool_calls": sum(call.performed for call in trace.calls),
+        "tool_calls": sum(call.admitted and call.state != State.DENIED for call in trace.calls),
         "denials": trace.run.denials,
         "tokens": sum(usage.tokens for usage in used),
         "usd": sum(step.usd or 0 for step in trace.steps) + sum(call.usd for call in trace.calls),

@@ -30,18 +30,22 @@ class Tape:
     def __init__(self, calls: Iterable[TracedCall]) -> None:
         self._left: dict[tuple[str, bytes], deque[TracedCall]] = {}
         self._of_tool: dict[str, list[TracedCall]] = {}
+        self.remaining = 0  #: answers that were not given yet
         for call in calls:
-            if call.performed:
+            if call.answered:
                 self._left.setdefault((call.tool, performed_args(call)), deque()).append(call)
                 self._of_tool.setdefault(call.tool, []).append(call)
+                self.remaining += 1
 
     def take(self, tool: str, args: Mapping[str, Any]) -> TracedCall | None:
         """The next recorded answer to this call; None where there is none, or no more."""
         left = self._left.get((tool, canonical(args)))
         try:
-            return left.popleft() if left is not None else None  # two threads never get the same one
+            found = left.popleft() if left is not None else None  # two threads never get the same one
         except IndexError:
             return None
+        self.remaining -= found is not None
+        return found
 
     def closest(self, tool: str, args: Mapping[str, Any]) -> TracedCall | None:
         """The recorded answer of that tool whose arguments are the most like these, given before or not."""

@@ -43,6 +43,7 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     stopped_at: int | None = None
     paused_at: int | None = None  #: since when it does nothing but wait for people
     asking: tuple[str, ...] = ()  #: approvals that it waits for, or has not made use of
+    forgotten: bool = False  #: it is over, and nothing that was recorded of it is kept any more
 
     @property
     def status(self) -> str:
@@ -149,6 +150,7 @@ class Step(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     usd: int | None = None  #: micro-dollars; None: unpriced
     lost: bool = False  #: it broke off: its `usd` is all that it held
     asking: Asking | None = None  #: where somebody recorded it
+    forgotten: bool = False  #: it was recorded, and is not kept any more
     forfeited: bool = False  #: its run stopped before it ended: all that it held is booked, until its usage comes
 
     @property

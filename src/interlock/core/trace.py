@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from interlock.core.approval import Answer
 from interlock.core.budget import Limits
 from interlock.core.call import Tool
+from interlock.core.lifecycle import State
 from interlock.core.record import NO_RESULT
 from interlock.core.run import Run
 from interlock.core.switch import Switch
@@ -25,6 +26,7 @@ from interlock.core.verdict import StopReason
 from interlock.errors import ConfigError
 
 VERSION = 1
+_ENDS = frozenset({State.DONE, State.FAILED, State.UNKNOWN, State.DENIED})  #: denied: caught right before its effect
 
 
 class TracedReason(Struct, frozen=True, omit_defaults=True):
@@ -62,6 +64,7 @@ class TracedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     usd: int | None = None  #: micro-dollars; None: unpriced
     lost: bool = False  #: it broke off
     cut: bool = False  #: the model said more than is kept
+    forgotten: bool = False  #: `turn` was recorded, and is not kept any more
     turn: Turn | None = None
 
 
@@ -80,13 +83,18 @@ class TracedCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy_version: str = ""
     schema_digest: str = ""
     state: str  #: as in the lifecycle
-    performed: bool = False  #: an effect was begun, so there is an answer to give again
+    admitted: bool = False  #: it was let through, so there is an answer to give again
     result: Raw = NO_RESULT  #: what the tool returned
     error: str = ""
     told: str = ""  #: what a model was told instead of the error
     usd: int = 0  #: micro-dollars that it cost
     approval: TracedApproval | None = None
     unread: bool = False  #: its arguments could not be taken, so nobody kept them: `args` are those of the turn, if any
+
+    @property
+    def answered(self) -> bool:
+        """True where it is known how it ended."""
+        return self.admitted and self.state in _ENDS
 
     @property
     def rule(self) -> str:

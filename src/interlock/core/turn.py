@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a model turn used. `input_tokens` holds all input, `output_tokens` all output; the others are parts."""
 
     input_tokens: int
