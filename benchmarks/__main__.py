@@ -7,6 +7,7 @@ was not correct, because then they say nothing.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -36,6 +37,8 @@ TITLES = {
     "flat": "a large ledger; memory",
     "import": "start",
     "kill": "kill switches",
+    "recording": "recording",
+    "policy_replay": "another policy over the record",
     "service": "the service",
     "service_peers": "the service beside toolgate-io",
     "mcp": "the MCP front",
@@ -43,34 +46,23 @@ TITLES = {
 }
 
 
+#: where each stands, where that is not the module of its name
+PLACES = {
+    "sync": "benchmarks.governed:sync",
+    "async_one": "benchmarks.governed:async_one",
+    "callers": "benchmarks.governed:callers",
+    "peers": "benchmarks.peers.embedded:peers",
+    "import": "benchmarks.imports:imports",
+    "mcp": "benchmarks.mcp_front:mcp",
+    "mcp_peers": "benchmarks.peers.beside_mcp:mcp_peers",
+    "service_peers": "benchmarks.peers.beside_service:service_peers",
+}
+
+
 def measure_of(name: str) -> Callable[[Size], Iterator[Figure]]:
     """The measure of that name. Only its own modules are loaded."""
-    if name == "decision":
-        from benchmarks.decision import decision as found
-    elif name in ("sync", "async_one", "callers"):
-        from benchmarks import governed
-
-        found = getattr(governed, name)
-    elif name == "slow_fsync":
-        from benchmarks.slow_fsync import slow_fsync as found
-    elif name == "postgres":
-        from benchmarks.postgres import postgres as found
-    elif name == "peers":
-        from benchmarks.peers.embedded import peers as found
-    elif name == "flat":
-        from benchmarks.flat import flat as found
-    elif name == "import":
-        from benchmarks.imports import imports as found
-    elif name == "mcp":
-        from benchmarks.mcp_front import mcp as found
-    elif name == "mcp_peers":
-        from benchmarks.peers.beside_mcp import mcp_peers as found
-    elif name == "service_peers":
-        from benchmarks.peers.beside_service import service_peers as found
-    elif name == "service":
-        from benchmarks.service import service as found
-    else:
-        from benchmarks.kill import kill as found
+    module, _, function = PLACES.get(name, f"benchmarks.{name}:{name}").partition(":")
+    found: Callable[[Size], Iterator[Figure]] = getattr(importlib.import_module(module), function)
     return found
 
 

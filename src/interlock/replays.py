@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import inspect
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,9 @@ from msgspec.structs import replace
 from interlock import assemble, traces
 from interlock.as_recorded import Answers, Record, TraceBoard, TraceClock
 from interlock.config import AuditSettings, Config, LoggingSettings, TelemetrySettings
+from interlock.core.answers import Comparer
 from interlock.core.call import MICROS, Tool
+from interlock.core.parity import Comparison, compare
 from interlock.core.trace import Replayed, Trace
 from interlock.core.verdict import StopReason
 from interlock.driving import Driven, Runtime, runtime_of
@@ -45,6 +47,7 @@ class How(Struct, frozen=True, kw_only=True):
     on_miss: OnMiss = "fail"
     turn: int = 1  #: of how often it is repeated
     baseline: bool = False
+    bare: bool = False  #: the factory's tools, but not its agent: that is of another runtime
 
 
 def replay(trace: Trace, config: Config, factory: Factory | None, how: How, clock: Clock) -> Trace:
@@ -62,7 +65,7 @@ def replay(trace: Trace, config: Config, factory: Factory | None, how: How, cloc
         made = factory(gateway) if factory is not None else None
         _stand_in(gateway, trace)
         run = _run(gateway, trace, trace.run.runtime if how.baseline else how.runtime)
-        agent = made if how.live else runtime.speaking(made, record.script(run))
+        agent = made if how.live else runtime.speaking(None if how.bare else made, record.script(run))
         _driven(runtime, run, agent, trace.run.request, Answers(trace, gateway, record.time))
         replayed = traces.export(gateway, run.tenant, run.run_id)
     info = Replayed(
@@ -71,6 +74,25 @@ def replay(trace: Trace, config: Config, factory: Factory | None, how: How, cloc
         misses=tuple(heard.misses),
     )
     return replace(replayed, replay=info, exported_at=clock.now())
+
+
+def compared(
+    trace: Trace, config: Config, factory: Factory | None, how: How, clock: Clock, *, times: int = 1,
+    comparer: Comparer | None = None,
+) -> Iterator[Comparison]:
+    """The unchanged replay first, then what is asked for, `times` over where the model is live; each beside the record.
+
+    Unchanged: the recorded turns, on the runtime that the trace was recorded on. Where that does not reproduce the
+    record, nothing else is run: a difference would say nothing of what was changed.
+    """
+    recorded = baseline_runtime(trace)
+    first = How(runtime=recorded, on_miss="fail", baseline=True, bare=recorded != how.runtime)
+    baseline = compare(trace, replay(trace, config, factory, first, clock), config.parity, comparer)
+    yield baseline
+    if not baseline.passed or (recorded == how.runtime and not how.live):
+        return
+    for turn in range(1, (times if how.live else 1) + 1):
+        yield compare(trace, replay(trace, config, factory, replace(how, turn=turn), clock), config.parity, comparer)
 
 
 def baseline_runtime(trace: Trace) -> str:

@@ -214,8 +214,8 @@ def speech(trace: Trace) -> list[Turn]:
         if step.turn is None or step.cut:
             what = "was cut" if step.cut else "is not kept any more" if step.forgotten else "was not recorded"
             raise ConfigError(
-                f"run {trace.run.run_id!r} cannot be replayed with its own model: what it said in step {step.step_id} "
-                f"{what}. Replay it with --model live, or record again: end_step(turn=…), and recording: turns: true"
+                f"run {trace.run.run_id!r} cannot be replayed: what the model said in step {step.step_id} {what}; "
+                "record another run, with end_step(turn=…) and recording: turns: true"
             )
         said.append(replace(step.turn, usage=step.usage))
     return said

@@ -145,12 +145,10 @@ def _of_runs(left: Trace, right: Trace, same: Comparer) -> Iterable[Divergence]:
     if one is None and other is None:
         return
     if one is None or other is None or not same(one, other):
-        yield from (
-            Divergence(
-                kind=Kind.ANSWER, step=last, other_step=other_last, field="answer", before=change.before,
-                after=change.after,
-            )
-            for change in changes(one, other, "answer")[:1]
+        told = changes({} if one is None else {"answer": one}, {} if other is None else {"answer": other}, "")
+        before, after = (told[0].before, told[0].after) if told else (one or "", other or "")
+        yield Divergence(
+            kind=Kind.ANSWER, step=last, other_step=other_last, field="answer", before=before, after=after
         )
 
 

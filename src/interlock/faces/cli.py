@@ -25,6 +25,8 @@ from interlock.faces import (
     cli_keys,
     cli_mcp,
     cli_policy,
+    cli_policy_replay,
+    cli_replay,
     cli_runs,
     cli_serve,
     cli_start,
@@ -70,6 +72,8 @@ app.command()(cli_start.demo)
 app.command()(cli_serve.serve)
 app.command()(cli_mcp.mcp)
 app.add_typer(cli_runs.app, name="run")
+app.command()(cli_replay.replay)
+app.command()(cli_replay.parity)
 app.add_typer(cli_approvals.app, name="approvals")
 app.command()(cli_control.kill)
 app.command()(cli_control.release)
@@ -79,6 +83,7 @@ app.command()(cli_control.reconcile)
 app.command("top-up")(cli_control.top_up)
 app.add_typer(cli_keys.app, name="keys")
 app.add_typer(cli_audit.app, name="audit")
+cli_policy.app.command("replay")(cli_policy_replay.replay)
 app.add_typer(cli_policy.app, name="policy")
 app.add_typer(cli_tools.app, name="tools")
 

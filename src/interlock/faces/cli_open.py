@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from interlock.errors import LedgerUnavailable, Refused
+from interlock.errors import ConfigError, LedgerUnavailable, Refused
 from interlock.faces.cli_options import config_path
 
 if TYPE_CHECKING:
@@ -72,6 +74,19 @@ def _must_exist(config: Config) -> None:
             f"the ledger of {config.name} is memory: of the program that opened it; "
             "name a file (ledger: sqlite:///interlock.db) to look at it from outside"
         )
+
+
+def imported(option: str, said: str, folder: str, *, like: str) -> Any:
+    """What stands in a module of the user's, which may lie in that folder. Raises ConfigError."""
+    module, colon, name = said.partition(":")
+    if not (module and colon and name):
+        raise ConfigError(f"{option} is MODULE:NAME, like {like}, not {said!r}")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{option} {said}: {error}") from error
 
 
 def find_run(gateway: Gateway, run_id: str, tenant: str | None) -> Run:

@@ -186,6 +186,34 @@ class Progress:
             sys.stderr.flush()
 
 
+class Bar:
+    """A bar on standard error, where that is a terminal: how far back in time it has come. A context manager."""
+
+    def __init__(self, what: str, start: int, end: int) -> None:
+        self._what, self._start, self._end = what, start, end
+        self._due = time.monotonic() + 0.5 if sys.stderr.isatty() else float("inf")
+        self._shown = False
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def at(self, count: int, moment: int) -> None:
+        """So many are done, and the newest moment that is left is this one (microseconds)."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + 0.1
+        self._shown = True
+        done = (self._end - moment) / max(1, self._end - self._start)
+        full = round(30 * min(1.0, max(0.0, done)))
+        sys.stderr.write(f"\r[{'#' * full}{'.' * (30 - full)}] {done:4.0%}  {count:,} {safe(self._what)} ")
+        sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 

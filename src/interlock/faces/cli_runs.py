@@ -1,12 +1,14 @@
-"""`interlock run list` and `interlock run show`.
+"""`interlock run list`, `interlock run show` and `interlock run export`.
 
 Not the run (`runs.py`), nor how its story is put together (`cli_story.py`). Law: these only look.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from interlock.faces.cli_open import find_run, look
 from interlock.faces.cli_options import AnId, Config, Json, OneTenant, in_json
 from interlock.faces.cli_print import (
     clock,
+    complain,
     document,
     is_narrow,
     moment,
@@ -25,6 +28,7 @@ from interlock.faces.cli_print import (
     stacked,
     table,
     text,
+    write,
 )
 
 if TYPE_CHECKING:
@@ -133,6 +137,29 @@ def show_run(run_id: AnId, tenant: OneTenant = None, config: Config = None, as_j
         if not place:
             show(text(""), text(f"unknown: {WHAT_TO_DO}", "yellow"))
         say(how_to_end(record), "dim")
+
+
+@app.command("export")
+def export_run(
+    run_id: AnId,
+    tenant: OneTenant = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it there instead.")] = None,
+    config: Config = None,
+) -> None:
+    """Write one run to standard output as a trace: all that was asked, said, decided and answered."""
+    from interlock.core.trace import encode
+    from interlock.traces import export
+
+    with look(config) as gateway:
+        run = find_run(gateway, run_id, tenant)
+        trace = export(gateway, run.tenant, run.run_id)
+    for gap in trace.gaps:
+        complain(f"{run_id}: {gap}")
+    if out is None:
+        write(encode(trace))
+        return
+    with open(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123  its mode
+        file.write(encode(trace))
 
 
 def _summary(run: Run) -> dict[str, Any]:

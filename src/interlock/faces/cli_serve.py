@@ -7,7 +7,6 @@ does not begin where it could not keep its promises.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import secrets
 import signal
@@ -20,7 +19,7 @@ import typer
 from msgspec import Struct
 
 from interlock.errors import ConfigError
-from interlock.faces.cli_open import read_config
+from interlock.faces.cli_open import imported, read_config
 from interlock.faces.cli_options import BEFORE
 from interlock.faces.cli_options import Config as ConfigOption
 from interlock.faces.cli_print import say
@@ -122,15 +121,7 @@ def gateway_of(asked: Asked) -> Gateway:
 
 
 def _named(app: str, folder: str) -> Any:
-    module, colon, name = app.partition(":")
-    if not (module and colon and name):
-        raise ConfigError(f"--app is MODULE:NAME, like shop.tools:gateway, not {app!r}")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found: Gateway | Callable[[], Gateway] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"--app {app}: {error}") from error
+    found: Gateway | Callable[[], Gateway] = imported("--app", app, folder, like="shop.tools:gateway")
     if not callable(found) and not hasattr(found, "committer"):
         raise ConfigError(f"--app {app} is a {type(found).__name__}, neither a Gateway nor a function that makes one")
     return found
