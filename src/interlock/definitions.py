@@ -28,14 +28,15 @@ class Definitions:
         self._gateway = gateway
         self._kept: dict[str, Tool] = {}
         self._policy = ""
+        self._shown = -1
 
     def keep(self, _tenant: str = "", _env: str = "") -> None:
         """Write down what is new. Raises LedgerUnavailable."""
+        shown, policy = self._gateway.shown, self._gateway.config.policy
+        if self._shown == shown and self._policy == policy.version:
+            return
         tools = dict(self._gateway.tools)
         fresh = [name for name, registered in tools.items() if self._kept.get(name) is not registered.tool]
-        policy = self._gateway.config.policy
-        if not fresh and self._policy == policy.version:
-            return
         now = self._gateway.clock.now()
         seen = [Definition(name=POLICY, digest=policy.version, at=now, policy=Raw(policy.text))]
         for name in fresh:
@@ -44,7 +45,7 @@ class Definitions:
         keys = [DefinitionKey(SYSTEM, each.name, each.digest) for each in seen]
         self._gateway.committer.run(Unit((HeadKey(SYSTEM), *keys), lambda tx: _write(tx, seen)))
         self._kept |= {name: tools[name].tool for name in fresh}
-        self._policy = policy.version
+        self._policy, self._shown = policy.version, shown
 
 
 def _write(tx: Tx, seen: list[Definition]) -> None:
