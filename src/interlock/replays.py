@@ -27,7 +27,7 @@ from interlock.core.parity import Comparison, compare
 from interlock.core.trace import Replayed, Trace
 from interlock.core.verdict import StopReason
 from interlock.driving import Driven, Runtime, runtime_of
-from interlock.errors import ConfigError, InterlockError
+from interlock.errors import ConfigError, RunStopped
 from interlock.gateway import Gateway, Registered
 from interlock.ports import Clock
 from interlock.results import error_text
@@ -180,8 +180,10 @@ def _driven(runtime: Runtime, run: Run, agent: Any, request: str, answers: Answe
             try:
                 driven = runtime.drive(run, agent, request, saved=saved)
                 result: Driven = runner.run(_awaited(driven)) if inspect.isawaitable(driven) else driven
-            except InterlockError:
+            except ConfigError:
                 raise
+            except RunStopped:  # as good an end as any
+                return
             except Exception as error:  # the agent's own, or its runtime's
                 run.stop(StopReason.MODEL_ERROR, error_text(error))
                 return

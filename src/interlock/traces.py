@@ -113,7 +113,7 @@ def _calls(
         base = TracedCall(
             call_id=entry.call_id, key=key, tool=entry.tool, step_id=entry.step_id, asked_at=entry.at,
             verdict=entry.verdict, reasons=tuple([_reason(each) for each in entry.reasons]),
-            policy_version=entry.policy_version, schema_digest=entry.schema_digest, state=State.DENIED,
+            policy_version=entry.policy_version, schema_digest=entry.schema_digest, state=str(State.DENIED),
             usd=spent.get(key, 0),
         )
         if record is None:  # its arguments could not be taken

@@ -42,6 +42,7 @@ class Exchange:
         self._send = call.send
         self._run = run
         self._models = service.gateway.config.serve.models
+        self._records = self._models.record and service.gateway.config.recording_of(run.tenant).turns
         self._redact = service.gateway.redactor.redact_text
         self.answering = False  #: the client has been told a status
 
@@ -110,7 +111,7 @@ class Exchange:
             await turn.end(None)
         else:
             usage, failed = self._dialect.usage(said), self._dialect.failed(said)
-            heard = self._dialect.heard(asked, said, self._redact) if self._models.record and not failed else None
+            heard = self._dialect.heard(asked, said, self._redact) if self._records and not failed else None
             await turn.end(usage, lost=usage is None and failed, asking=heard)
         await self._send_whole(200, answer, raw)
 
@@ -145,7 +146,7 @@ class Exchange:
         return self._upstream.cleaned(event.raw) if not reader.ended and reader.read(event) else b""
 
     async def _book(self, turn: Turn, reader: Reader) -> None:
-        heard = reader.heard(self._redact) if self._models.record and not reader.failed else None
+        heard = reader.heard(self._redact) if self._records and not reader.failed else None
         if reader.usage is not None:
             await turn.end(reader.usage, asking=heard)
         elif reader.failed:
