@@ -8,7 +8,7 @@ tell: the model is a function, the tools are the gateway's.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -32,6 +32,7 @@ class Script(Struct, frozen=True, kw_only=True):
     """A model that says what was recorded, in order, however it is asked."""
 
     say: Callable[[], Turn]  #: what it says now: to be called once, when the runtime asks its model. Raises NoMoreTurns
+    hear: Callable[[Mapping[str, str]], object] = dict  #: called before: what each call was answered so far, by its id
     model: str = ""  #: under which its steps are begun
     max_output_tokens: int | None = None  #: likewise
 

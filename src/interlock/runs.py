@@ -17,7 +17,7 @@ import msgspec
 from interlock import bookings, steps
 from interlock.core import run as core
 from interlock.core.audit import Entry, Kind
-from interlock.core.call import MICROS, ToolCall
+from interlock.core.call import MICROS, Tool, ToolCall
 from interlock.core.names import problem_of_name, problem_of_words
 from interlock.core.outcome import Outcome
 from interlock.core.turn import Turn, Usage
@@ -67,6 +67,15 @@ class Run:
         """The same, awaited."""
         return self._heard(await self._gateway.acall(self._toolcall(tool, args, call_id, idempotency_key), self._span))
 
+    def tools(self) -> list[Tool]:
+        """What a model in this run may be shown: all registered tools, by name, but those that policy surely denies it.
+        That a tool is shown grants nothing: each call is weighed."""
+        from interlock.check import surely_denied
+
+        anything, policy = self._toolcall("", {}, "", None), self._gateway.config.policy
+        found = sorted(self._gateway.tools.items())
+        return [each.tool for _, each in found if not each.problem and not surely_denied(policy, each.tool, anything)]
+
     def _heard(self, outcome: Outcome) -> Outcome:
         if outcome.stop_reason is not None and not self._told:
             with suppress(LedgerUnavailable):  # the outcome matters more than who else is told
@@ -111,16 +120,19 @@ class Run:
         self._turns[step.step_id] = self._gateway.telemetry.step_began(step, self._span)
         return step
 
-    def end_step(self, step: core.Step, usage: Usage | None = None, *, turn: Turn | None = None) -> None:
+    def end_step(
+        self, step: core.Step, usage: Usage | None = None, *, turn: Turn | None = None, lost: bool = False
+    ) -> None:
         """After a model turn: books what it used and returns the rest. Never raises for governance.
 
         Where a budget in USD is in force, a missing usage or an unknown price stops the run as `unpriced`, and what was
         held is spent. Ending a step twice changes nothing. `turn`: what the model said; it is kept for replay unless
-        `recording: turns:` says no, and its usage counts where `usage` is left out.
+        `recording: turns:` says no, and its usage counts where `usage` is left out. `lost`: it broke off, and nobody
+        will hear what it used: what was held is spent, and the run goes on.
         """
         if (step.tenant, step.run_id) != (self.tenant, self.run_id):
             raise Refused(f"step {step.step_id!r} was begun by another run; end it there")
-        ended = self._gateway.committer.run(steps.end(self._gateway, step, usage, turn=turn))
+        ended = self._gateway.committer.run(steps.end(self._gateway, step, usage, turn=turn, lost=lost))
         self._gateway.telemetry.step_ended(ended.step, self._turns.pop(step.step_id, None))
 
     # --- the end -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from interlock.core.turn import Call, Turn
 from interlock.core.verdict import StopReason
 from interlock.driving import Script
 from interlock.errors import ConfigError, InterlockError, KeyReused, LedgerUnavailable, RunStopped
-from interlock.reports import Report
+from interlock.governed import Result
 from interlock.results import error_text
 from interlock.runs import Run
 
@@ -41,25 +41,6 @@ class Message(Struct, frozen=True, omit_defaults=True):
     calls: tuple[Call, ...] = ()  #: of an assistant
     call_id: str = ""  #: of a tool: which call it answers
     name: str = ""  #: of a tool
-
-
-class Result(Struct, frozen=True, kw_only=True):
-    """How a drive ended."""
-
-    report: Report | None  #: None where the ledger could not be read or written
-    output: str | None = None  #: what the model said last, where it came to an end
-    saved: str | None = None  #: JSON text to go on from, where the run has not stopped
-    trouble: str = ""  #: what the ledger said, where there is no report
-
-    @property
-    def status(self) -> str:
-        """completed, paused, stopped or failed."""
-        return self.report.status if self.report else "failed"
-
-    @property
-    def stop_reason(self) -> StopReason | None:
-        """Why the run has stopped. Without its ledger it has not, but nothing more could be done."""
-        return self.report.stop_reason if self.report else StopReason.LEDGER_UNAVAILABLE
 
 
 class _Saved(Struct, frozen=True):
@@ -82,7 +63,12 @@ class Agent(Struct, frozen=True):
 
 def speaking(agent: Agent | Model | None, script: Script) -> Agent:  # noqa: ARG001  there is nothing else to an agent
     """See `driving.Runtime`."""
-    return Agent(lambda _messages: script.say(), script.model, script.max_output_tokens)
+
+    def model(messages: Sequence[Message]) -> Turn:
+        script.hear({message.call_id: message.content for message in messages if message.role == "tool"})
+        return script.say()
+
+    return Agent(model, script.model, script.max_output_tokens)
 
 
 def drive(
@@ -164,8 +150,9 @@ def _answered(run: Run, messages: list[Message]) -> bool:
 
 
 def _sent(run: Run, call: Call) -> Outcome | str:
+    args: Any = call.raw or call.args  # what is no object is refused
     try:
-        return run.call(call.name, call.args, call_id=call.id)
+        return run.call(call.name, args, call_id=call.id)
     except KeyReused as error:  # the model's mistake, so it is told
         return f"NOT DONE: {error}"
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
+from interlock.core.call import Effect, Risk, Tool
 from interlock.core.outcome import Denied, Done, Failed, Outcome, Pending, Stopped, Unknown
 from interlock.core.turn import Turn, Usage
 from interlock.core.verdict import Decision, Reason, StopReason, Verdict
@@ -102,6 +103,17 @@ class RemoteRun:
         if local is not None and not local.is_async:
             return await asyncio.to_thread(self._here, local, said)
         return await self._gateway.awaited(self._call(local, said))
+
+    def tools(self) -> list[Tool]:
+        """What a model in this run may be shown, as `interlock.Run.tools` gives it."""
+        shown = self._gateway.wait(self._gateway.ask("GET", "/v1/tools"))["tools"]
+        return [
+            Tool(
+                name=each["name"], description=each["description"], schema=each["schema"],
+                effect=Effect(each["effect"]), risk=Risk(each["risk"]),
+            )
+            for each in shown if not each["problem"]
+        ]
 
     def _said(self, tool: str, args: Mapping[str, Any], call_id: str | None, key: str | None) -> _Wish:
         call_id = call_id or key or f"call_{secrets.token_hex(8)}"
@@ -197,14 +209,19 @@ class RemoteRun:
         self._step_id = begun["step_id"]
         return Step(step_id=begun["step_id"], run_id=begun["run_id"], model=begun["model"])
 
-    def end_step(self, step: Step, usage: Usage | None = None, *, turn: Turn | None = None) -> None:
-        """After a model turn: books what it used and returns the rest. `turn`: what the model said, for replay."""
+    def end_step(
+        self, step: Step, usage: Usage | None = None, *, turn: Turn | None = None, lost: bool = False
+    ) -> None:
+        """After a model turn: books what it used and returns the rest. `turn`: what the model said, for replay; `lost`:
+        it broke off."""
         if step.run_id != self.run_id:
             raise Refused(f"step {step.step_id!r} was begun by another run; end it there")
         usage = turn.usage if usage is None and turn is not None else usage
         used = None if usage is None else {what: n for what, n in msgspec.structs.asdict(usage).items() if n}
         path = f"{self._path}/steps/{quote(step.step_id, safe='')}/end"
-        said = {"usage": used} if turn is None else {"usage": used, "turn": _said(turn)}
+        said: dict[str, Any] = {"usage": used, "lost": lost}
+        if turn is not None:
+            said["turn"] = _said(turn)
         self._gateway.wait(self._gateway.ask("POST", path, said))
 
     # --- the run -----------------------------------------------------------------------------------------------------

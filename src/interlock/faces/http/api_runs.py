@@ -168,7 +168,8 @@ async def end_step(request: Request) -> StepView:
         raise Problem(404, "not_found", f"there is no step {key.step_id!r:.80} of this run", run_id=run.run_id)
     usage = None if request.body.usage is None else _usage(request.body.usage)
     asking = None if request.body.turn is None else _asking(request.body.turn, gateway)
-    ended = await request.service.blocking(gateway.committer.run, steps.end(gateway, step, usage, asking=asking))
+    unit = steps.end(gateway, step, usage, asking=asking, lost=request.body.lost)
+    ended = await request.service.blocking(gateway.committer.run, unit)
     return step_view(ended.step)
 
 

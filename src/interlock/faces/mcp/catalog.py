@@ -7,8 +7,6 @@ upstream's hints.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +16,7 @@ from msgspec import Raw
 
 from interlock.check import surely_denied
 from interlock.core.call import Effect, Tool, ToolCall
+from interlock.core.names import MAX_PLAIN, digest_of, spelled
 from interlock.core.principal import Principal
 from interlock.errors import ToolError
 from interlock.tools.schema import ArgumentSchema
@@ -29,11 +28,6 @@ RUNTIME = "mcp"  #: as policies know the runs of this front
 PRINCIPALS = 1_024  #: whose lists are kept
 OUTPUT_BYTES = 16 * 1024 * 1024
 OUTPUT_DEPTH = 80
-
-_FORBIDDEN = re.compile(r"[^A-Za-z0-9_./-]")
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
-MAX_NAME = 128
-MAX_PLAIN = 64
 
 
 class Output:
@@ -136,21 +130,9 @@ class Catalog:
         name = offer.registered.tool.name
         said = spelled(name, plain=plain)
         if self._names.get(said) != name:  # two tools would have this name
-            said = f"{said[:MAX_PLAIN - 9]}-{_digest(name)}"
+            said = f"{said[:MAX_PLAIN - 9]}-{digest_of(name)}"
             self._names[said] = name
         return offer.wire if said == offer.wire["name"] else {**offer.wire, "name": said}
-
-
-def spelled(name: str, *, plain: bool) -> str:
-    """The name as MCP allows it, or as clients do that take letters, digits, _ and - alone."""
-    said = (_NOT_PLAIN if plain else _FORBIDDEN).sub("_", name)
-    limit = MAX_PLAIN if plain else MAX_NAME
-    lossy = len(said) > limit or bool(_FORBIDDEN.search(name))
-    return f"{said[: limit - 9]}-{_digest(name)}" if lossy else said
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _offer(registered: Registered) -> Offer:

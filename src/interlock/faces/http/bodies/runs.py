@@ -116,10 +116,11 @@ class TurnBody(Body, frozen=True, kw_only=True):
 
 class EndStep(Body, frozen=True, kw_only=True):
     """A model turn that is over; without `usage`, nobody knows what it used. `turn` is kept unless the gateway's config
-    says no."""
+    says no. `lost`: it broke off; what was held is spent, and the run goes on."""
 
     usage: UsageBody | None = None
     turn: TurnBody | None = None
+    lost: bool = False
 
 
 class StepView(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,268 @@
+"""A run as an adapter holds it: its tools under names that every model takes, its two planes, and how a drive ends.
+
+Not an adapter, and no opinion: what becomes of a call is the gateway's, how that is told to a runtime is the adapter's.
+Law: a stop is a latch. Whatever a runtime makes of the exception that tells it of a stop, the next call and the next
+model turn hear of it again, and how the drive ended is read off the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from interlock.core.names import MAX_PLAIN, digest_of, spelled
+from interlock.core.outcome import Denied, Outcome
+from interlock.core.turn import Call, Turn, Usage
+from interlock.core.verdict import Decision, Reason, StopReason, Verdict
+from interlock.errors import ConfigError, InterlockError, KeyReused, LedgerUnavailable, RunStopped
+from interlock.reports import Report
+from interlock.results import error_text
+
+if TYPE_CHECKING:
+    from interlock.runs import Run
+
+NOTHING = Usage(input_tokens=0, output_tokens=0)
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """How a drive ended."""
+
+    report: Report | None  #: None where the ledger could not be read or written
+    output: Any = None  #: what the agent gave at its end, where it came to one: a text, or what the runtime makes of it
+    saved: str | None = None  #: text to go on from, where the run has not stopped
+    trouble: str = ""  #: what the ledger said, where there is no report
+    error: Exception | None = None  #: what the runtime raised, where that ended the run
+
+    @property
+    def status(self) -> str:
+        """completed, paused, stopped or failed."""
+        return self.report.status if self.report else "failed"
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the run has stopped. Without its ledger it has not, but nothing more could be done."""
+        return self.report.stop_reason if self.report else StopReason.LEDGER_UNAVAILABLE
+
+
+class Offer(Struct, frozen=True):
+    """A tool as a model is shown it."""
+
+    said: str  #: what the model calls it: letters, digits, _ and - alone
+    name: str  #: the tool's own name
+    description: str
+    schema: dict[str, Any]  #: JSON Schema of the arguments
+
+
+class Governed:
+    """One run in one runtime. `stop` makes the exception that really ends a run there."""
+
+    def __init__(
+        self, run: Run, stop: Callable[[str, str], BaseException] = RunStopped, *,
+        tools: Collection[str] | None = None, max_output_tokens: int | None = None,
+    ) -> None:
+        self.run = run
+        self.offers = {offer.said: offer for offer in _offers(run, tools)}
+        self.max_output_tokens = max_output_tokens
+        self.trouble: LedgerUnavailable | None = None
+        self.unsaved: Exception | None = None  #: what the program's own `save` raised
+        self._stop = stop
+
+    async def call(self, said: str, args: Any, call_id: str | None) -> Outcome:
+        """Send one call to the gateway, under the name and the id that the model gave it; anything may stand for
+        arguments, which the gateway then refuses. Raises the runtime's stop where the run is over."""
+        try:
+            outcome = await self.run.acall(self.named(said), args, call_id=call_id or None)
+        except KeyReused as error:  # the model's mistake, so it is told
+            return _reused(call_id or "", str(error))
+        except LedgerUnavailable as error:
+            raise self._gone(error) from error
+        if outcome.stop_reason is not None:
+            raise self._stop(outcome.stop_reason, outcome.text)
+        return outcome
+
+    async def strays(self, turn: Turn) -> dict[str, str]:
+        """Send the calls of tools that were never offered, for a runtime that keeps them to itself: so they are refused
+        and counted. Gives what the model may be told of each, by its id."""
+        return {
+            each.id: (await self.call(each.name, each.raw or each.args, each.id)).text
+            for each in turn.calls
+            if each.name not in self.offers
+        }
+
+    def named(self, said: str) -> str:
+        """A tool's own name; what the model said, where there is none."""
+        offer = self.offers.get(said)
+        return said if offer is None else offer.name
+
+    def turn(self, model: str = "", max_output_tokens: int | None = None) -> Turning:
+        """One question to the model: `with governed.turn("gpt-5-mini") as told: …; told(turn)`. Entering it raises the
+        runtime's stop where there shall be no more. `max_output_tokens`: what this turn may put out at most, where the
+        runtime knows; else what was said when the agent was bound."""
+        return Turning(self, model, self.max_output_tokens if max_output_tokens is None else max_output_tokens)
+
+    def stopped(self, error: RunStopped) -> BaseException:
+        """The runtime's own stop."""
+        return self._stop(error.reason, error.detail)
+
+    def saving(self, save: Callable[[str], None] | None, saved: str) -> None:
+        """Hand the program what to go on from."""
+        if save is None:
+            return
+        try:
+            save(saved)
+        except Exception as error:
+            self.unsaved = error
+            raise
+
+    def _gone(self, error: LedgerUnavailable) -> BaseException:
+        self.trouble = error
+        return self._stop(StopReason.LEDGER_UNAVAILABLE, str(error))
+
+
+class Turning:
+    """One model turn, from before it is asked to after it was heard."""
+
+    __slots__ = ("_governed", "_model", "_most", "_step", "_turn")
+
+    def __init__(self, governed: Governed, model: str, most: int | None) -> None:
+        self._governed, self._model, self._most = governed, model, most
+        self._turn: Turn | None = None
+
+    def __call__(self, turn: Turn) -> None:
+        """It has answered this, with the names that it calls the tools."""
+        named = self._governed.named
+        self._turn = replace(turn, calls=tuple([replace(each, name=named(each.name)) for each in turn.calls]))
+
+    def __enter__(self) -> Turning:
+        try:
+            self._step = self._governed.run.begin_step(self._model, max_output_tokens=self._most)
+        except RunStopped as error:
+            raise self._governed.stopped(error) from None
+        except LedgerUnavailable as error:
+            raise self._governed._gone(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run, turn = self._governed.run, self._turn
+        try:
+            if turn is not None:
+                run.end_step(self._step, turn=turn)
+            else:  # it broke off; unless the provider has refused, nobody knows what it used
+                run.end_step(self._step, NOTHING if _refused(error) else None, lost=True)
+        except LedgerUnavailable as gone:
+            raise self._governed._gone(gone) from gone
+
+
+class Ended(Struct, frozen=True):
+    """How a runtime came to its end: with an output, or with what to go on from."""
+
+    output: Any = None
+    saved: str | None = None
+
+
+async def driven(governed: Governed, go: Awaitable[Ended]) -> Result:
+    """What a drive comes to, whatever the runtime did. An agent that came to its end finishes its run, unless people
+    are still asked; what a runtime raises stops it, unless it has stopped before; being cancelled cancels it. Raises
+    ConfigError, and what the program's own `save` raised."""
+    run, ended, raised = governed.run, Ended(), None
+    try:
+        ended = await go
+        if ended.saved is None and not run.report().pending:
+            run.finish()
+    except ConfigError:
+        raise
+    except LedgerUnavailable as error:
+        governed.trouble = error
+    except Exception as error:
+        if governed.unsaved is not None:
+            raise governed.unsaved from None
+        raised = _given_up(governed, error)
+    except BaseException as error:
+        with suppress(InterlockError):
+            run.stop(StopReason.CANCELLED, f"left by {type(error).__name__}")
+        raise
+    return _result(governed, ended, raised)
+
+
+def _given_up(governed: Governed, error: Exception) -> Exception | None:
+    """The runtime came out with an exception: that of a stop, whatever it has made of it; or one of its own."""
+    try:
+        if governed.trouble is not None or governed.run.stop_reason is not None:
+            return None
+        governed.run.stop(StopReason.MODEL_ERROR, error_text(error))
+    except LedgerUnavailable as gone:
+        governed.trouble = gone
+    return error
+
+
+def _result(governed: Governed, ended: Ended, raised: Exception | None) -> Result:
+    try:
+        report = None if governed.trouble is not None else governed.run.report()
+    except LedgerUnavailable as error:
+        governed.trouble, report = error, None
+    if report is None:
+        return Result(report=None, saved=ended.saved, trouble=str(governed.trouble), error=raised)
+    return Result(
+        report=report, error=raised,
+        output=ended.output if report.stop_reason is StopReason.COMPLETED else None,
+        saved=ended.saved if report.stop_reason is None else None,
+    )
+
+
+def refuse(leaks: Iterable[str], allow: Collection[str]) -> None:
+    """Raise ConfigError where an agent could reach the world around the gateway."""
+    found = sorted({leak for leak in leaks if leak not in allow})
+    if found:
+        raise ConfigError(
+            f"this would go around the gateway: {', '.join(found)}; give it to the gateway as a tool and leave it away"
+            f" here, or let it pass with allow={found!r}"
+        )
+
+
+def said_by(name: str, args: Any, call_id: str) -> Call:
+    """A call as a model asked for it. `args`: an object, or the text that should be one."""
+    if isinstance(args, str):
+        try:
+            read = json.loads(args or "{}")
+        except (ValueError, RecursionError):
+            read = None
+        return Call(name, read, call_id) if isinstance(read, dict) else Call(name, {}, call_id, args)
+    return Call(name, args, call_id) if isinstance(args, dict) else Call(name, {}, call_id, json.dumps(args))
+
+
+def _offers(run: Run, names: Collection[str] | None) -> list[Offer]:
+    shown = {tool.name: tool for tool in run.tools()}
+    missing = sorted(set(names or ()) - set(shown))
+    if missing:
+        raise ConfigError(
+            f"no tool {missing[0]!r} can be shown to this run: none is registered, or policy denies it;"
+            f" tools= may name {', '.join(shown) or 'none'}"
+        )
+    found: dict[str, Offer] = {}
+    for name, tool in shown.items():
+        if names is not None and name not in names:
+            continue
+        said = spelled(name, plain=True)
+        if said in found:
+            said = f"{said[: MAX_PLAIN - 9]}-{digest_of(name)}"
+        found[said] = Offer(said, name, tool.description or name, {**tool.schema, "type": "object"})
+    return list(found.values())
+
+
+def _reused(call_id: str, why: str) -> Outcome:
+    decision = Decision(Verdict.DENY, (Reason("known", Verdict.DENY, why),), "")
+    return Denied(call_id=call_id, decision=decision, text=f"NOT DONE: {why}")
+
+
+def _refused(error: BaseException | None) -> bool:
+    """True where the provider has answered with an error: nothing was put out, and nothing is charged."""
+    status = getattr(error, "status_code", None)
+    return isinstance(status, int) and status >= 400

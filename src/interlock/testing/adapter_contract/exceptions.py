@@ -1,0 +1,23 @@
+"""What the runtimes that Interlock has adapters for honestly do otherwise than the contract says, and why.
+
+Not an excuse: each is held to be exactly so by the tests, and stands in docs/runtimes.md. Law: nothing here lets an
+effect happen that a promise forbids; what differs is what is counted, when, or in whose words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from interlock.testing.adapter_contract.play import Otherwise
+
+PLAIN: Mapping[str, Otherwise] = {
+    "a_question_to_the_model_that_is_tried_again_is_a_step_again": Otherwise(
+        "The loop tries nothing again: what the model raises stops the run.",
+        {
+            "ended": ["failed"], "effects": [], "audit": ["step 0", "stopped model_error"],
+            "used": {"steps": 1, "tool_calls": 0, "tokens": 0},
+        },
+    ),
+}
+
+EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {"plain": PLAIN}
