@@ -41,8 +41,9 @@ test: lint types imports postgres chromium conformance runtimes  ## lint, types,
 lint: install  ## ruff
 	.venv/bin/ruff check .
 
-types: install  ## mypy, strict
+types: install runtimes  ## mypy, strict
 	$(PY) -m mypy
+	$(RUNTIMES_PY) -m mypy --cache-dir .cache/mypy-runtimes $(wildcard src/interlock/adapters/*.py src/interlock/codecs/*.py)
 
 imports: install  ## the floors of the house: import-linter
 	.venv/bin/lint-imports --cache-dir .cache/imports

@@ -7,6 +7,7 @@ model turn hear of it again, and how the drive ended is read off the run.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
@@ -72,28 +73,33 @@ class Governed:
         self.trouble: LedgerUnavailable | None = None
         self.unsaved: Exception | None = None  #: what the program's own `save` raised
         self._stop = stop
+        self._flights: set[asyncio.Future[None]] = set()
 
     async def call(self, said: str, args: Any, call_id: str | None) -> Outcome:
         """Send one call to the gateway, under the name and the id that the model gave it; anything may stand for
         arguments, which the gateway then refuses. Raises the runtime's stop where the run is over."""
+        landed = asyncio.get_running_loop().create_future()
+        self._flights.add(landed)
         try:
             outcome = await self.run.acall(self.named(said), args, call_id=call_id or None)
         except KeyReused as error:  # the model's mistake, so it is told
             return _reused(call_id or "", str(error))
         except LedgerUnavailable as error:
             raise self._gone(error) from error
+        finally:
+            self._flights.discard(landed)
+            landed.set_result(None)
         if outcome.stop_reason is not None:
+            while self._flights:  # runtimes cancel what runs beside a stop, and a write that is cut short is in doubt
+                await asyncio.wait(self._flights)
             raise self._stop(outcome.stop_reason, outcome.text)
         return outcome
 
-    async def strays(self, turn: Turn) -> dict[str, str]:
-        """Send the calls of tools that were never offered, for a runtime that keeps them to itself: so they are refused
-        and counted. Gives what the model may be told of each, by its id."""
-        return {
-            each.id: (await self.call(each.name, each.raw or each.args, each.id)).text
-            for each in turn.calls
-            if each.name not in self.offers
-        }
+    async def strays(self, turn: Turn, known: Collection[str]) -> dict[str, str]:
+        """Send the calls of tools that the runtime does not know, where it would keep them to itself: so they are
+        refused, and counted. Gives what the model may be told of each, by its id."""
+        strays = [each for each in turn.calls if each.name not in known]
+        return {each.id: (await self.call(each.name, each.raw or each.args, each.id)).text for each in strays}
 
     def named(self, said: str) -> str:
         """A tool's own name; what the model said, where there is none."""
@@ -227,15 +233,21 @@ def refuse(leaks: Iterable[str], allow: Collection[str]) -> None:
         )
 
 
+def arguments_of(text: str) -> Any:
+    """The arguments that a model wrote: an object; or the text itself, where it is none, for the gateway to refuse."""
+    try:
+        read = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return text
+    return read if isinstance(read, dict) else text
+
+
 def said_by(name: str, args: Any, call_id: str) -> Call:
     """A call as a model asked for it. `args`: an object, or the text that should be one."""
-    if isinstance(args, str):
-        try:
-            read = json.loads(args or "{}")
-        except (ValueError, RecursionError):
-            read = None
-        return Call(name, read, call_id) if isinstance(read, dict) else Call(name, {}, call_id, args)
-    return Call(name, args, call_id) if isinstance(args, dict) else Call(name, {}, call_id, json.dumps(args))
+    read = arguments_of(args) if isinstance(args, str) else args
+    if isinstance(read, dict):
+        return Call(name, read, call_id)
+    return Call(name, {}, call_id, read if isinstance(read, str) else json.dumps(read))
 
 
 def _offers(run: Run, names: Collection[str] | None) -> list[Offer]:

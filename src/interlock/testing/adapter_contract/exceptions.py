@@ -20,4 +20,14 @@ PLAIN: Mapping[str, Otherwise] = {
     ),
 }
 
-EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {"plain": PLAIN}
+CRASH = "a_process_that_dies_in_a_call_leaves_it_in_doubt_and_nothing_twice"
+
+OPENAI_AGENTS: Mapping[str, Otherwise] = {
+    CRASH: Otherwise(
+        "The SDK keeps nothing between two pauses: after a crash the run begins anew, under the same `run_id`. Its"
+        " model turns are made and counted again; what its calls did is answered from the record.",
+        {"used": {"steps": 6, "tool_calls": 2, "tokens": 900}},
+    ),
+}
+
+EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {"plain": PLAIN, "openai_agents": OPENAI_AGENTS}

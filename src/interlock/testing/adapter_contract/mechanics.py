@@ -74,14 +74,14 @@ def two_runs_side_by_side_are_kept_apart(play: Play) -> None:
 def a_process_that_dies_in_a_call_leaves_it_in_doubt_and_nothing_twice(play: Play) -> None:
     """Taken up after a crash, from what was saved or from the start: what was done stays done, what was cut short is
     unknown and is not tried again."""
-    play.lines = ([note("a")], [Call("desk.die", {"text": "x"}, "die"), look(1)], "done")
+    play.lines = ([note("a")], [Call("desk.die", {"text": "x"}, "die")], [look(1)], "done")
     play.config = {"budgets": {"max_seconds": 9000}}
     assert play.drive_elsewhere() is None
     play.clock.advance(3600)
     play.drive(play.kept)
     play.expect(
         ended=["completed"], output="done", effects=["die x", "look 1", "note a"],
-        used={"steps": 3, "tool_calls": 2, "tokens": 450},
+        used={"steps": 4, "tool_calls": 2, "tokens": 600},
     )
 
 

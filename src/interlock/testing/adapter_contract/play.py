@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import multiprocessing
+import traceback
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -251,7 +252,12 @@ class Play:
         if isinstance(wanted.get("audit"), str):  # as a block of text
             wanted["audit"] = dedent(wanted["audit"]).strip().splitlines()
         for key, value in wanted.items():
-            assert seen[key] == value, f"{self.driver.runtime}: {key}: {seen[key]!r} and not {value!r}"
+            assert seen[key] == value, f"{key}: {seen[key]!r} and not {value!r}; {self._trouble()}"
+
+    def _trouble(self) -> str:
+        """What a runtime has raised, for whoever reads why a promise was not kept."""
+        found = [result.error for result in self.results if result.error is not None]
+        return "".join(line for error in found for line in traceback.format_exception(error))
 
 
 def _there(play: Play, saved: str | None) -> tuple[Result, dict[str, str]]:

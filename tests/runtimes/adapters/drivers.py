@@ -1,0 +1,52 @@
+"""How the contract drives each runtime: an agent of its own kind, whose model follows the script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from interlock import Run
+from interlock.driving import Script
+from interlock.governed import Result
+from interlock.testing.adapter_contract import Otherwise
+from interlock.testing.adapter_contract.exceptions import EXCEPTIONS
+
+
+class RuntimeDriver:
+    """What drivers share: a name, and the exceptions that stand under it."""
+
+    runtime = ""
+    streams = True
+
+    @property
+    def exceptions(self) -> Mapping[str, Otherwise]:
+        return EXCEPTIONS.get(self.runtime, {})
+
+    def __repr__(self) -> str:
+        return self.runtime
+
+
+def listening(stream: bool) -> Callable[[Any], object] | None:
+    return (lambda _event: None) if stream else None
+
+
+class OpenAIAgents(RuntimeDriver):
+    runtime = "openai_agents"
+
+    async def drive(
+        self, run: Run, script: Script, request: str, *, saved: str | None, save: Any, stream: bool, retries: int
+    ) -> Result:
+        from agents import Agent, ModelRetrySettings, ModelSettings, retry_policies, set_tracing_disabled
+
+        from interlock.adapters import openai_agents
+
+        set_tracing_disabled(True)
+        retry = ModelRetrySettings(
+            max_retries=retries, policy=retry_policies.http_status([503]), backoff={"initial_delay": 0, "jitter": False}
+        )
+        agent = Agent(name="bot", instructions="Be brief.", model_settings=ModelSettings(retry=retry))
+        agent = openai_agents.bind(run, openai_agents.speaking(agent, script))
+        return await openai_agents.drive(run, agent, request, saved=saved, save=save, on_event=listening(stream))
+
+
+DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents,)

@@ -1,0 +1,150 @@
+"""What is particular to the OpenAI Agents SDK: what would go around the gateway, and what its own Runner does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from agents import (
+    Agent,
+    CodeInterpreterTool,
+    HostedMCPTool,
+    ModelSettings,
+    RunConfig,
+    Runner,
+    WebSearchTool,
+    function_tool,
+    handoff,
+    set_tracing_disabled,
+)
+from agents.mcp import MCPServerStdio
+
+from interlock import ConfigError, Gateway, Run
+from interlock.adapters.openai_agents import Stop, bind, drive, speaking
+from interlock.core.turn import Call
+from interlock.driving import Script
+from tests.runtimes.adapters.conftest import LOOK
+
+Says = Callable[..., Script]
+
+set_tracing_disabled(True)
+
+
+@function_tool
+def rogue() -> str:
+    return ""
+
+
+def hosted(kind: str) -> Any:
+    if kind == "hosted_mcp":
+        config = {"type": "mcp", "server_label": "x", "server_url": "https://x.example", "require_approval": "never"}
+        return HostedMCPTool(tool_config=config)
+    if kind == "code_interpreter":
+        return CodeInterpreterTool(tool_config={"type": "code_interpreter", "container": {"type": "auto"}})
+    return WebSearchTool()
+
+
+@pytest.mark.parametrize(
+    ("agent", "leak"),
+    [
+        (Agent(name="a", tools=[rogue]), "rogue"),
+        (Agent(name="a", tools=[hosted("web_search")]), "web_search"),
+        (Agent(name="a", tools=[hosted("code_interpreter")]), "code_interpreter"),
+        (Agent(name="a", tools=[hosted("hosted_mcp")]), "hosted_mcp"),
+        (Agent(name="a", mcp_servers=[MCPServerStdio({"command": "true"}, name="files")]), "files"),
+        (Agent(name="a", handoffs=[Agent(name="b")]), "handoff to b"),
+        (Agent(name="a", handoffs=[handoff(Agent(name="b"))]), "handoff to b"),
+        (Agent(name="a", tools=[Agent(name="b").as_tool("ask_b", "asks b")]), "ask_b"),
+        (Agent(name="a", prompt={"id": "pmpt_1"}), "prompt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, agent: Agent[Any], leak: str) -> None:
+    with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
+        bind(run, agent)
+    bound = bind(run, agent, allow=[leak])
+    assert {"desk_look", "desk_note"} <= {tool.name for tool in bound.tools}
+
+
+def test_an_agent_that_is_handed_over_to_is_bound_to_the_same_run(gateway: Gateway, run: Run, says: Says) -> None:
+    other = gateway.run(agent="bot", tenant="acme", env="test")
+    with pytest.raises(ConfigError, match="handoff to b"):
+        bind(run, Agent(name="a", handoffs=[bind(other, Agent(name="b"))]))
+    to = bind(run, speaking(Agent(name="b"), says("from b")))
+    assert bind(run, Agent(name="a", handoffs=[to, handoff(to)])).handoffs
+
+
+def test_an_agent_is_bound_once(run: Run) -> None:
+    with pytest.raises(ConfigError, match="'a' is bound already"):
+        bind(run, bind(run, Agent(name="a")))
+
+
+def test_only_the_tools_that_are_named_are_shown(run: Run) -> None:
+    assert [tool.name for tool in bind(run, Agent(name="a"), tools=["desk.note"]).tools] == ["desk_note"]
+    with pytest.raises(ConfigError, match=r"no tool 'desk.erase' can be shown .* desk.look, desk.note"):
+        bind(run, Agent(name="a"), tools=["desk.erase"])
+
+
+def test_what_a_turn_may_put_out_is_what_the_step_was_announced_with(run: Run) -> None:
+    assert bind(run, Agent(name="a"), max_output_tokens=70).model_settings.max_tokens == 70
+    own = Agent(name="a", model_settings=ModelSettings(max_tokens=30))
+    assert bind(run, own, max_output_tokens=70).model_settings.max_tokens == 30
+
+
+def test_a_model_beside_the_agents_own_is_refused(run: Run, says: Says) -> None:
+    agent = speaking(None, says("done"))
+    with pytest.raises(ConfigError, match=r"RunConfig\.model"):
+        asyncio.run(drive(run, agent, "go", run_config=RunConfig(model="gpt-5-mini")))
+    assert run.report().steps.used == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_ends_a_run_of_the_runner_itself(run: Run, says: Says, stream: bool) -> None:
+    agent = bind(run, speaking(None, says(*([Call("desk.look", {"at": n}, f"c{n}")] for n in range(9)))))
+
+    async def go() -> None:
+        if not stream:
+            await Runner.run(agent, "go", max_turns=None)
+        else:
+            async for _ in Runner.run_streamed(agent, "go", max_turns=None).stream_events():
+                pass
+
+    with pytest.raises(Stop) as stopped:
+        asyncio.run(go())
+    assert stopped.value.reason == run.stop_reason == "max_steps"
+    assert stopped.value.run_data is not None
+    assert run.report().steps.used == 5
+
+
+def test_a_stream_that_nobody_reads_is_governed_too(run: Run, says: Says) -> None:
+    agent = bind(run, speaking(None, says([LOOK], "done")))
+
+    async def go() -> None:
+        result = Runner.run_streamed(agent, "go", max_turns=None)
+        await result.run_loop_task  # the SDK's own task, which reads nothing
+
+    asyncio.run(go())
+    report = run.report()
+    assert (report.steps.used, report.tool_calls.used, report.steps.held) == (2, 1, 0)
+
+
+def test_a_stream_that_is_left_gives_back_its_step(run: Run, says: Says) -> None:
+    model = bind(run, speaking(None, says("done"))).model
+
+    async def go() -> None:
+        nowhere = {"previous_response_id": None, "conversation_id": None, "prompt": None}
+        stream = model.stream_response(None, "go", ModelSettings(), [], None, [], None, **nowhere)
+        async for _ in stream:
+            break
+        await stream.aclose()
+
+    asyncio.run(go())
+    assert run.report().steps.held == 0
+
+
+def test_tools_are_described_as_they_were_registered(run: Run) -> None:
+    look = next(tool for tool in bind(run, Agent(name="a")).tools if tool.name == "desk_look")
+    assert look.description == "Look at something."
+    assert look.params_json_schema["required"] == ["at"]
