@@ -106,11 +106,14 @@ class Governed:
         offer = self.offers.get(said)
         return said if offer is None else offer.name
 
+    def most(self, own: int | None) -> int | None:
+        """What a turn may put out: the less of what the agent says of itself and what was said when it was bound."""
+        return min((each for each in (own, self.max_output_tokens) if each is not None), default=None)
+
     def turn(self, model: str = "", max_output_tokens: int | None = None) -> Turning:
         """One question to the model: `with governed.turn("gpt-5-mini") as told: …; told(turn)`. Entering it raises the
-        runtime's stop where there shall be no more. `max_output_tokens`: what this turn may put out at most, where the
-        runtime knows; else what was said when the agent was bound."""
-        return Turning(self, model, self.max_output_tokens if max_output_tokens is None else max_output_tokens)
+        runtime's stop where there shall be no more. `max_output_tokens`: what the model is told that it may put out."""
+        return Turning(self, model, max_output_tokens)
 
     def stopped(self, error: RunStopped) -> BaseException:
         """The runtime's own stop."""

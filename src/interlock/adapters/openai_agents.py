@@ -56,8 +56,10 @@ class Metered(Model):
         handoffs: Any, tracing: Any, **more: Any,
     ) -> ModelResponse:
         """See `Model`."""
-        asked = (system_instructions, input, model_settings, tools, output_schema, handoffs, tracing)
-        with self.governed.turn(self.name, model_settings.max_tokens) as told:
+        most = self.governed.most(model_settings.max_tokens)
+        settings = dataclasses.replace(model_settings, max_tokens=most)
+        asked = (system_instructions, input, settings, tools, output_schema, handoffs, tracing)
+        with self.governed.turn(self.name, most) as told:
             response = await self.inner.get_response(*asked, **more)
             turn = turn_of(response.output, response.usage, self.name, response.response_id)
             told(turn)
@@ -69,8 +71,10 @@ class Metered(Model):
         handoffs: Any, tracing: Any, **more: Any,
     ) -> AsyncIterator[Any]:
         """See `Model`."""
-        asked = (system_instructions, input, model_settings, tools, output_schema, handoffs, tracing)
-        with self.governed.turn(self.name, model_settings.max_tokens) as told:
+        most = self.governed.most(model_settings.max_tokens)
+        settings = dataclasses.replace(model_settings, max_tokens=most)
+        asked = (system_instructions, input, settings, tools, output_schema, handoffs, tracing)
+        with self.governed.turn(self.name, most) as told:
             async for event in self.inner.stream_response(*asked, **more):
                 if event.type in ("response.completed", "response.incomplete"):
                     turn = turn_of(event.response.output, event.response.usage, self.name, event.response.id)
@@ -137,11 +141,10 @@ def bind(
         )
         for offer, gate in zip(governed.offers.values(), model.gates.values(), strict=True)
     ]
-    most = max_output_tokens if settings.max_tokens is None else settings.max_tokens
     usage = True if settings.include_usage is None else settings.include_usage  # else a stream of chat tells none
     return agent.clone(
         tools=[*agent.tools, *ours], model=model,
-        model_settings=dataclasses.replace(settings, max_tokens=most, include_usage=usage),
+        model_settings=dataclasses.replace(settings, include_usage=usage),
     )
 
 

@@ -49,4 +49,26 @@ class OpenAIAgents(RuntimeDriver):
         return await openai_agents.drive(run, agent, request, saved=saved, save=save, on_event=listening(stream))
 
 
-DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents,)
+class PydanticAI(RuntimeDriver):
+    runtime = "pydantic_ai"
+
+    async def drive(
+        self, run: Run, script: Script, request: str, *, saved: str | None, save: Any, stream: bool, retries: int
+    ) -> Result:
+        from pydantic_ai import Agent, RetryModelRequest
+        from pydantic_ai.capabilities import AbstractCapability
+
+        from interlock.adapters import pydantic_ai
+
+        class Retrying(AbstractCapability[Any]):
+            async def on_model_request_error(self, ctx: Any, *, request_context: Any, error: Exception) -> Any:
+                if request_context.attempt <= retries and getattr(error, "status_code", 0) == 503:
+                    raise RetryModelRequest
+                raise error
+
+        agent = Agent(name="bot", instructions="Be brief.", capabilities=[Retrying()])
+        bound = pydantic_ai.bind(run, pydantic_ai.speaking(agent, script))
+        return await pydantic_ai.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
+
+
+DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI)

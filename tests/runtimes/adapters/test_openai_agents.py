@@ -87,10 +87,15 @@ def test_only_the_tools_that_are_named_are_shown(run: Run) -> None:
         bind(run, Agent(name="a"), tools=["desk.erase"])
 
 
-def test_what_a_turn_may_put_out_is_what_the_step_was_announced_with(run: Run) -> None:
-    assert bind(run, Agent(name="a"), max_output_tokens=70).model_settings.max_tokens == 70
-    own = Agent(name="a", model_settings=ModelSettings(max_tokens=30))
-    assert bind(run, own, max_output_tokens=70).model_settings.max_tokens == 30
+@pytest.mark.parametrize(("own", "bound", "announced"), [(None, 70, 70), (30, 70, 30), (70, 30, 30), (30, None, 30)])
+def test_what_a_turn_may_put_out_is_what_its_step_was_announced_with(
+    run: Run, says: Says, own: int | None, bound: int | None, announced: int
+) -> None:
+    agent = speaking(Agent(name="a"), says("done"))
+    agent = agent.clone(model_settings=ModelSettings(max_tokens=own))
+    asyncio.run(drive(run, bind(run, agent, max_output_tokens=bound), "go"))
+    (step,) = run._gateway.store.steps_of(run.tenant, run.run_id)
+    assert step.max_output_tokens == agent.model.calls[0].model_settings.max_tokens == announced
 
 
 def test_a_model_beside_the_agents_own_is_refused(run: Run, says: Says) -> None:

@@ -30,4 +30,17 @@ OPENAI_AGENTS: Mapping[str, Otherwise] = {
     ),
 }
 
-EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {"plain": PLAIN, "openai_agents": OPENAI_AGENTS}
+STRAY = "a_tool_that_does_not_exist_is_refused"
+
+PYDANTIC_AI: Mapping[str, Otherwise] = {
+    STRAY: Otherwise(
+        "It is refused and counted as everywhere, but the model is told in the runtime's own words.",
+        {"told": {"look-1": "seen 1", "erase": "Unknown tool name: 'erase_all'"}},
+    ),
+}
+
+EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
+    "plain": PLAIN,
+    "openai_agents": OPENAI_AGENTS,
+    "pydantic_ai": PYDANTIC_AI,
+}

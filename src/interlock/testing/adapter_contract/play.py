@@ -257,7 +257,7 @@ class Play:
     def _trouble(self) -> str:
         """What a runtime has raised, for whoever reads why a promise was not kept."""
         found = [result.error for result in self.results if result.error is not None]
-        return "".join(line for error in found for line in traceback.format_exception(error))
+        return "".join(line for error in found for line in traceback.format_exception(error)[-3:])
 
 
 def _there(play: Play, saved: str | None) -> tuple[Result, dict[str, str]]:

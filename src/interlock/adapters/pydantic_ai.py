@@ -1,0 +1,201 @@
+"""Pydantic AI: one capability is both planes, pauses are `DeferredToolRequests`.
+
+Not a policy: it translates. Law: the run is bound by closure; the arguments that go to the gateway are those that the
+model wrote, whatever was made of them; an approval among `DeferredToolResults` means only that the gateway is asked
+again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool, UsageLimits
+from pydantic_ai.agent import AbstractAgent, WrapperAgent
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.exceptions import ApprovalRequired, ToolFailed
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.toolsets import FunctionToolset
+
+from interlock.codecs.pydantic_ai import speaking, told, turn_of
+from interlock.core.outcome import Done, Pending
+from interlock.errors import RunStopped
+from interlock.governed import Ended, Governed, Result, arguments_of, driven, refuse
+from interlock.runs import Run
+
+__all__ = ["Bound", "Governing", "Metered", "Stop", "bind", "drive", "speaking", "turn_of"]
+
+Stop = RunStopped  #: what ends a run here: any exception does
+NEVER = 1_000_000  #: retries of unknown tools, which our own budget of denials ends long before
+
+
+class Metered(WrapperModel):
+    """A model whose turns are steps of the run, every attempt one of its own."""
+
+    def __init__(self, governed: Governed, allow: Collection[str], wrapped: Model) -> None:
+        super().__init__(wrapped)
+        self._governed, self._allow = governed, allow
+
+    async def request(
+        self, messages: list[ModelMessage], settings: ModelSettings | None, asked: ModelRequestParameters
+    ) -> ModelResponse:
+        """See `Model`."""
+        settings = self._limited(settings, asked)
+        with self._governed.turn(self.wrapped.model_name, settings.get("max_tokens")) as told:
+            response = await self.wrapped.request(messages, settings, asked)
+            told(turn_of(response))
+        await self._refuse_strays(response, asked)
+        return response
+
+    @asynccontextmanager
+    async def request_stream(
+        self, messages: list[ModelMessage], settings: ModelSettings | None, asked: ModelRequestParameters,
+        context: Any = None,
+    ) -> AsyncIterator[StreamedResponse]:
+        """See `Model`."""
+        settings = self._limited(settings, asked)
+        with self._governed.turn(self.wrapped.model_name, settings.get("max_tokens")) as told:
+            async with self.wrapped.request_stream(messages, settings, asked, context) as stream:
+                yield stream
+                response = stream.get()
+            if response.state == "complete":
+                told(turn_of(response))
+        await self._refuse_strays(response, asked)
+
+    def _limited(self, settings: ModelSettings | None, asked: ModelRequestParameters) -> ModelSettings:
+        """The settings that the model is asked with; with no question that offers it a way around the gateway."""
+        offered = {tool.name for tool in asked.function_tools} - set(self._governed.offers)
+        refuse(offered | {tool.kind for tool in asked.native_tools}, self._allow)
+        settings = settings or ModelSettings()
+        most = self._governed.most(settings.get("max_tokens"))
+        return settings if most is None else {**settings, "max_tokens": most}
+
+    async def _refuse_strays(self, response: ModelResponse, asked: ModelRequestParameters) -> None:
+        known = {tool.name for tool in (*asked.function_tools, *asked.output_tools)}
+        await self._governed.strays(turn_of(response), known)
+
+
+class Governing(AbstractCapability[Any]):
+    """The capability: the model is metered, and the gateway's tools are answered by the gateway."""
+
+    def __init__(self, governed: Governed, allow: Collection[str]) -> None:
+        super().__init__()
+        self._governed, self._allow = governed, allow
+
+    def get_wrapper_model(self, model: Model) -> Model:
+        """See `AbstractCapability`."""
+        return Metered(self._governed, self._allow, model)
+
+    async def wrap_tool_validate(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:  # noqa: ARG002
+        """The gateway validates."""
+        return {} if call.tool_name in self._governed.offers else await handler(args)
+
+    async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:  # noqa: ARG002
+        """The gateway performs."""
+        if call.tool_name not in self._governed.offers:
+            return await handler(args)
+        written = arguments_of(call.args) if isinstance(call.args, str) else call.args or {}
+        outcome = await self._governed.call(call.tool_name, written, call.tool_call_id)
+        if isinstance(outcome, Pending):
+            raise ApprovalRequired(metadata={"approval_id": outcome.approval_id})
+        if not isinstance(outcome, Done):
+            raise ToolFailed(outcome.text)
+        return outcome.text
+
+
+class Bound(WrapperAgent[Any, Any]):
+    """An agent in one run of the gateway."""
+
+    def __init__(self, wrapped: AbstractAgent[Any, Any], governed: Governed, allow: Collection[str]) -> None:
+        super().__init__(wrapped)
+        self.governed, self._governing = governed, Governing(governed, allow)
+        tools = [
+            Tool.from_schema(_never, offer.said, offer.description, offer.schema) for offer in governed.offers.values()
+        ]
+        self._toolset: FunctionToolset[Any] = FunctionToolset(tools)
+
+    def iter(self, *args: Any, output_type: Any = None, **more: Any) -> Any:
+        """See `AbstractAgent`."""
+        wanted = self.wrapped.output_type if output_type is None else output_type
+        if not any(each is DeferredToolRequests for each in _each(wanted)):
+            output_type = [wanted, DeferredToolRequests]
+        bound: dict[str, Any] = {
+            "toolsets": [*(more.pop("toolsets", None) or ()), self._toolset],
+            "capabilities": [*(more.pop("capabilities", None) or ()), self._governing],
+            "usage_limits": more.pop("usage_limits", None) or UsageLimits(request_limit=None),
+            "retries": more.pop("retries", None) or {"tools": NEVER},
+        }
+        wrapped: Any = super().iter
+        return wrapped(*args, output_type=output_type, **bound, **more)
+
+
+def bind(
+    run: Run, agent: AbstractAgent[Any, Any], *, tools: Collection[str] | None = None, allow: Collection[str] = (),
+    max_output_tokens: int | None = None,
+) -> Bound:
+    """The agent with a metered model and the gateway's tools (`tools`: only these). Raises ConfigError for output
+    functions; for other tools, those of the provider among them, when the model would be offered them. Let one pass by
+    the name that the error gives (`allow`), or do without."""
+    functions = [each for each in _each(agent.output_type) if inspect.isroutine(each)]
+    refuse((f"output function {each.__name__}" for each in functions), allow)
+    return Bound(agent, Governed(run, tools=tools, max_output_tokens=max_output_tokens), allow)
+
+
+async def drive(
+    run: Run, agent: AbstractAgent[Any, Any], request: Any = "", *, saved: str | None = None,
+    save: Callable[[str], None] | None = None, on_event: Callable[[Any], object] | None = None, **options: Any,
+) -> Result:
+    """Run the agent, bound or not, until it is done, is stopped, or waits for people. `saved` goes before `request`.
+
+    `save` is handed the message history after every model turn, before its calls are made, and at a pause. With
+    `on_event` the agent is streamed, and each event is handed over. `options` go to `agent.iter`. Raises ConfigError.
+    """
+    bound = agent if isinstance(agent, Bound) and agent.governed.run is run else bind(run, agent)
+
+    async def go() -> Ended:
+        given: dict[str, Any] = {"user_prompt": request}
+        if saved is not None:
+            history = ModelMessagesTypeAdapter.validate_json(saved)
+            given = {"message_history": history, "deferred_tool_results": _once_more(history)}
+        async with bound.iter(**given, **options) as running:
+            async for node in running:
+                if Agent.is_call_tools_node(node):
+                    bound.governed.saving(save, ModelMessagesTypeAdapter.dump_json(running.all_messages()).decode())
+                if on_event is not None and (Agent.is_call_tools_node(node) or Agent.is_model_request_node(node)):
+                    streaming: Any = node.stream(running.ctx)
+                    async with streaming as events:
+                        async for event in events:
+                            on_event(event)
+        result: Any = running.result
+        if not isinstance(result.output, DeferredToolRequests):
+            return Ended(result.output)
+        waits = result.all_messages_json().decode()
+        bound.governed.saving(save, waits)
+        return Ended(saved=waits)
+
+    return await driven(bound.governed, go())
+
+
+def _once_more(history: Sequence[ModelMessage]) -> DeferredToolResults | None:
+    """A yes to each call that has no answer yet, which sends it to the gateway once more."""
+    answered = told(history)
+    last = next(message for message in reversed(history) if isinstance(message, ModelResponse))
+    owed = [call.tool_call_id for call in last.tool_calls if call.tool_call_id not in answered]
+    return DeferredToolResults(approvals=dict.fromkeys(owed, True)) if owed else None
+
+
+def _each(output_type: Any) -> Iterator[Any]:
+    if isinstance(output_type, (list, tuple)):
+        for each in output_type:
+            yield from _each(each)
+    else:
+        yield output_type
+
+
+async def _never(**_args: Any) -> None:
+    raise AssertionError("a tool of the gateway was called around it")
