@@ -5,9 +5,10 @@ batch is rolled back and its units are run again one by one, so that only the gu
 
 Nobody changes threads for a commit that is quick. A sync caller who finds nothing waiting commits on its own thread.
 What the callers of an event loop ask for in one turn of it is one batch, and is committed at the end of that turn, in
-the loop's own thread. Whatever would have to wait (for another thread, for another process, for a network, for a disk
-that was slow the last time) goes to one writer thread, which takes all that has gathered while it was committing, and
-wakes each event loop once for each batch.
+the loop's own thread; where several callers have come together lately, once a turn has brought no more. Whatever would
+have to wait (for another thread, for another process, for a network, for a disk that was slow the last time) goes to
+one writer thread, which takes all that has gathered while it was committing, and wakes each event loop once for each
+batch.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class Committer:
         self._crowded = CROWDED if len(batch) > 1 else max(0, self._crowded - 1)
         if self._slow_turns:
             self._slow_turns -= 1
-        elif self._store.quick and not self._queue and self._transacting.acquire(blocking=False):
+        elif self._is_quick(len(batch)) and self._transacting.acquire(blocking=False):
             try:
                 self._commit_here(batch)
             except Busy:
@@ -171,6 +172,9 @@ class Committer:
             finally:
                 self._transacting.release()
         self._hand_over(batch)
+
+    def _is_quick(self, units: int) -> bool:
+        return self._store.quick and units <= BATCH and not self._queue
 
     def _commit_here(self, batch: Sequence[tuple[Unit[Any], Promise]]) -> None:
         """Raises Busy, and nothing has begun, where it would have to wait for another process."""

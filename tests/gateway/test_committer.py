@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from interlock.committer import SLOW_TURNS, Committer
+from interlock.committer import BATCH, SLOW_TURNS, Committer
 from interlock.core.run import Run
 from interlock.errors import LedgerUnavailable
 from interlock.ports import HeadKey, RunKey
@@ -68,6 +68,35 @@ def test_what_is_asked_in_one_turn_of_a_loop_lands_in_one_transaction_on_that_lo
 
     assert asyncio.run(main()) == [f"r{number}" for number in range(20)]
     assert store.seen == [(20, threading.current_thread().name)]
+
+
+def test_where_several_callers_share_a_loop_a_batch_waits_until_a_turn_brings_no_more():
+    store = Watched()
+    committer = Committer(store)
+
+    async def later(turns, run_id):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await committed(committer, opening(run_id))
+
+    async def main():
+        await asyncio.gather(later(0, "a1"), later(0, "a2"))
+        return await asyncio.gather(*(later(turns, f"b{turns}") for turns in range(4)))
+
+    assert asyncio.run(main()) == ["b0", "b1", "b2", "b3"]
+    assert [units for units, _ in store.seen] == [2, 4]
+
+
+def test_more_than_a_batch_holds_is_several_batches():
+    store = Watched()
+    committer = Committer(store)
+
+    async def main():
+        await asyncio.gather(*(committed(committer, opening(f"r{number}")) for number in range(BATCH + 1)))
+
+    asyncio.run(main())
+    committer.close()
+    assert [units for units, _ in store.seen] == [BATCH, 1]
 
 
 def test_a_unit_that_raises_fails_alone():
