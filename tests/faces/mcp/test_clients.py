@@ -173,6 +173,43 @@ def test_a_call_that_waits_for_a_person_is_done_once_when_it_is_approved_and_sen
     assert sent == [7]
 
 
+@ERAS
+@pytest.mark.parametrize(
+    ("tool", "args", "done"),
+    [("ticket.close", {"number": 7}, "closed 7"), ("kb.read", {"name": "x"}, "the article x")],
+)
+def test_a_call_that_waits_is_the_same_call_under_whatever_id_it_is_sent_again(
+    serve: Open, mode: str, tool: str, args: dict[str, Any], done: str
+) -> None:
+    served = serve(approvals={"required_for": ["ticket.close", "kb.read"]})
+
+    async def go() -> None:
+        async with served.client(mode=mode) as client:
+            meta: Any = opened(served, "r1")
+            sent = [await client.call_tool(tool, args, meta={**meta, "interlock/call_id": f"c{n}"}) for n in range(6)]
+            assert {each.meta["interlock/call_id"] for each in sent} == {"c0"}
+            (waiting,) = served.gateway.control.approvals()
+            served.gateway.control.approve(waiting.approval_id, by="anna")
+            assert text(await client.call_tool(tool, args, meta={**meta, "interlock/call_id": "c6"})) == done
+            known = await client.call_tool(tool, args, meta={**meta, "interlock/call_id": "c0"})
+            assert known.meta["interlock/replayed"]
+
+    run(go())
+
+
+def test_a_call_with_a_key_of_its_own_is_no_other_that_waits(serve: Open) -> None:
+    served = serve(tools={"ticket.close": {"dedupe": "off"}})
+
+    async def go() -> None:
+        async with served.client() as client:
+            for key in ("k1", "k2", "k1"):
+                meta: Any = {**opened(served, "r1"), "interlock/idempotency_key": key}
+                assert (await client.call_tool("ticket.close", {"number": 7}, meta=meta)).is_error
+            assert len(served.gateway.control.approvals()) == 2
+
+    run(go())
+
+
 def test_a_rejected_call_says_so(served: Served, sent: list[Any]) -> None:
     async def go() -> None:
         meta: Any = {**opened(served, "r1"), "interlock/call_id": "c1"}
