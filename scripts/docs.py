@@ -30,6 +30,7 @@ from interlock.faces.http import openapi
 from interlock.faces.http.openapi import STATUSES
 from interlock.faces.http.problems import TITLES
 from interlock.faces.http.routes import ROUTES
+from tests.runtimes.clients import expectations
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -569,6 +570,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "lifecycle-table": lifecycle_table,
     "stop-reasons": stop_reasons,
     "command-line": command_line,
+    "mcp-clients": expectations.table,
 }
 
 

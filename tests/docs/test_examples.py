@@ -2,12 +2,14 @@
 
 A block of YAML is a config and is loaded; named (```yaml interlock.yaml) it is also written to that file, and a file of
 cases is run. A block of Python is executed, in the namespace of its page; where a `print(…)` has a comment, that is
-what it prints (… stands for anything). What cannot run is marked `text` or `console`, and each command of a console
-must exist.
+what it prints (… stands for anything). One that needs an agent runtime carries the name of its extra, and is executed
+in the environment that has them (tests/runtimes). What cannot run is marked `text` or `console`, and each command of a
+console must exist.
 """
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from scripts import docs
 from tests.docs.pages import PAGES, ROOT, Block, blocks, named
 
 KINDS = {"yaml", "python", "console", "text", "mermaid", "json", "ini"}
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 _SAID = re.compile(r"^ *print\(.*\)  +# (.+)$", re.MULTILINE)
 
 
@@ -33,6 +36,8 @@ def test_the_examples_of_a_page_run_as_it_says(page, tmp_path, monkeypatch, caps
         assert block.kind in KINDS, f"{where}: say what this block is"
         if block.kind == "yaml":
             _yaml(block, where)
+        elif block.kind == "python" and block.name:
+            assert block.name in EXTRAS, f"{where}: an example with a name is for the runtime of that extra"
         elif block.kind == "python":
             code = compile("\n" * block.line + block.text, str(page), "exec", dont_inherit=True)
             exec(code, names)

@@ -1,0 +1,82 @@
+"""A provider of models that speaks Anthropic's Messages, streamed, and says what a script says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from tests.runtimes.clients.script import Script
+
+Message = MutableMapping[str, Any]
+OURS = "mcp__interlock__"  #: before the names of the gateway's tools, as Claude Code has them
+REMINDER = "\n\n<system-reminder>"  #: what Claude Code adds to a result of its own accord
+
+
+class Provider:
+    """One conversation. A request without tools is none of it: a title, a look whether somebody is there."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.headers: list[dict[str, str]] = []
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", scope["method"] == "POST"
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        asked = json.loads(body or b"{}")
+        content = self._answer(asked) if asked.get("tools") else [{"type": "text", "text": "ok"}]
+        streamed = asked.get("stream")
+        kind = b"text/event-stream" if streamed else b"application/json"
+        said = b"".join(_events(content)) if streamed else json.dumps(_whole(content)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": said})
+
+    def _answer(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        offered = [tool["name"].removeprefix(OURS) for tool in asked["tools"]]
+        blocks = [block for message in asked["messages"] for block in _blocks(message["content"])]
+        told = [_text(block["content"]) for block in blocks if block["type"] == "tool_result"]
+        turn = self.script.turn(offered, told)
+        if isinstance(turn, str):
+            return [{"type": "text", "text": turn}]
+        return [{"type": "tool_use", "id": call.id, "name": OURS + call.plain, "input": call.args} for call in turn]
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _text(content: Any) -> str:
+    return "\n".join(block.get("text", "") for block in _blocks(content)).partition(REMINDER)[0]
+
+
+def _whole(content: list[dict[str, Any]]) -> dict[str, Any]:
+    stopped = "tool_use" if content[0]["type"] == "tool_use" else "end_turn"
+    return {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": content,
+        "stop_reason": stopped, "stop_sequence": None, "usage": {"input_tokens": 100, "output_tokens": 10},
+    }
+
+
+def _events(content: list[dict[str, Any]]) -> Iterator[bytes]:
+    whole = _whole(content)
+    yield _event("message_start", message={**whole, "content": [], "stop_reason": None})
+    for index, block in enumerate(content):
+        begun, delta = {**block, "text": ""}, {"type": "text_delta", "text": block.get("text")}
+        if block["type"] == "tool_use":
+            begun = {**block, "input": {}}
+            delta = {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+        yield _event("content_block_start", index=index, content_block=begun)
+        yield _event("content_block_delta", index=index, delta=delta)
+        yield _event("content_block_stop", index=index)
+    ends = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    yield _event("message_delta", delta=ends, usage={"output_tokens": 10})
+    yield _event("message_stop")
+
+
+def _event(kind: str, **said: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **said})}\n\n".encode()
