@@ -11,7 +11,7 @@ from tests.runtimes.clients.conftest import Client, OpenOffice
 from tests.runtimes.clients.office import SECRETS, Office
 from tests.runtimes.clients.script import Call, Turn
 
-READ = {"ticket.read", "ticket.create", "ticket.close", "refund.pay", "crm.note"}
+SHOWN = {"ticket.read", "ticket.create", "ticket.close", "refund.pay", "crm.note"}
 
 
 def after(act: Callable[[], Any], turn: Turn | Call) -> Callable[[], Turn]:
@@ -33,9 +33,9 @@ def entries(office: Office, kind: str) -> list[Any]:
 
 def test_a_client_is_shown_what_its_key_may_use(client: Client, office: Office) -> None:
     office.open_run("g1", tenant="globex")
-    assert client.run(office, "nothing to do").offered == READ
+    assert client.run(office, "nothing to do").offered == SHOWN
     theirs = client.run(office, "nothing to do", key=office.key_of("globex"), run_id="g1")
-    assert theirs.offered == READ - {"crm.note"}
+    assert theirs.offered == SHOWN - {"crm.note"}
 
 
 def test_an_allowed_call_is_done_once_and_the_model_is_told(client: Client, office: Office) -> None:
