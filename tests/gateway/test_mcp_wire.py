@@ -18,8 +18,8 @@ from mcp.shared.exceptions import MCPError
 
 from interlock.errors import NotDone
 from interlock.loops import LoopThread
-from interlock.ports import CallInfo, Invocation
-from interlock.tools.mcp import McpTool, McpUpstream, ReplyLost, UpstreamError, http1
+from interlock.ports import CallInfo, Invocation, Progress
+from interlock.tools.mcp import McpUpstream, ReplyLost, UpstreamError, http1
 from interlock.tools.mcp.events import Events, TooLong
 from interlock.tools.mcp.reply import UNSENT, Plain
 from interlock.tools.mcp.wire import Wire, wire_to
@@ -165,7 +165,9 @@ HUGE = 17 * 1024 * 1024
 
 
 class World:
-    """A scripted server, and an upstream to it."""
+    """A scripted server, an upstream to it, and another one whose calls all go by the SDK's client."""
+
+    progress: Progress | None = None
 
     def __init__(self, scripts: dict[str, Script], **settings: Any) -> None:
         self.loop = LoopThread()
@@ -173,19 +175,23 @@ class World:
         self.server.scripts |= scripts
         vault = Vault() if "credential" in settings else None
         url = f"http://127.0.0.1:{self.server.port}/mcp?a=b"
-        self.upstream = McpUpstream(Settings(url=url, **settings), self.loop, vault, Clock(), wait_seconds=LIMIT)
-        self.tools: dict[str, McpTool] = {
-            tool.remote_name: tool for tool in self.upstream.start("acme", "prod").result(LIMIT)
-        }
+        self.upstream, self.oracle = (
+            McpUpstream(Settings(url=url, **settings), self.loop, vault, Clock(), wait_seconds=LIMIT, short=short)
+            for short in (True, False)
+        )
+        self.tools, self.oracles = (
+            {tool.remote_name: tool for tool in upstream.start("acme", "prod").result(LIMIT)}
+            for upstream in (self.upstream, self.oracle)
+        )
 
     def call(self, name: str, *, by_sdk: bool = False, **args: Any) -> Any:
         return asyncio.run(self.acall(name, by_sdk=by_sdk, **args))
 
     async def acall(self, name: str, *, by_sdk: bool = False, **args: Any) -> Any:
-        call = invocation(args, by_sdk=by_sdk)
+        call, tool = invocation(args, self.progress), (self.oracles if by_sdk else self.tools)[name]
         async with asyncio.timeout(LIMIT):
-            await self.tools[name].ready(call)
-            return await self.tools[name].perform(call)
+            await tool.ready(call)
+            return await tool.perform(call)
 
     def told(self, name: str, **more: Any) -> Any:
         """The value, or what is raised."""
@@ -196,16 +202,16 @@ class World:
 
     def close(self) -> None:
         self.upstream.close()
+        self.oracle.close()
         self.loop.close()
         self.server.close()
 
 
-def invocation(args: dict[str, Any], *, by_sdk: bool = False) -> Invocation:
-    """A call that wants to hear of progress is the SDK's."""
+def invocation(args: dict[str, Any], listener: Progress | None = None) -> Invocation:
     info = CallInfo(
         tenant="acme", agent="bot", env="prod", run_id="run-1", step_id="", call_id="call-1", key="key-1",
         deadline=Clock().now() + 3_600_000_000, attempt=1, report_cost=lambda _: None,
-        listener=(lambda *_: None) if by_sdk else None,
+        listener=listener,
     )
     return Invocation(args=args, info=info)
 
@@ -263,6 +269,32 @@ def test_an_answer_means_what_it_means_to_the_sdk(world: World, name: str) -> No
         assert repr(ours) == repr(theirs)  # 1 is not 1.0, nor True
 
 
+def noticing(*params: dict[str, Any]) -> Script:
+    """A stream that tells of progress before its answer; token 0 stands for the request's own."""
+
+    def make(number: int) -> bytes:
+        said = [{**each, "progressToken": each["progressToken"] or number} for each in params]
+        notices = [json.dumps({"jsonrpc": "2.0", "method": "notifications/progress", "params": each}) for each in said]
+        events = [*notices, answer_of(number, done(TEXT)).decode()]
+        return chunked("".join(f"data: {event}\n\n" for event in events).encode(), 50, "text/event-stream")
+
+    return says(make)
+
+
+def test_progress_is_what_it_is_to_the_sdk(opened: Callable[..., World]) -> None:
+    world = opened({"steps": noticing(
+        {"progressToken": 0, "progress": 1}, {"progressToken": 0, "progress": 2.5, "total": 3, "message": "half"},
+        {"progressToken": 10_000_000, "progress": 9}, {"progressToken": 0, "progress": "much"}, {"progressToken": 0},
+        {"progressToken": 0, "progress": 3, "total": 3, "message": "token=abcdefghijklmnop"},
+    )})  # fmt: skip
+    told: list[Any] = []
+    world.progress = lambda *report: told.append(report)
+    ours, ours_told = world.told("steps"), [told.pop(0) for _ in range(len(told))]
+    assert (ours, ours_told) == (world.told("steps", by_sdk=True), told)
+    assert [each[:2] for each in told] == [(1, None), (2.5, 3), (3, 3)]
+    assert "abcdefghijklmnop" not in repr(told)
+
+
 def test_a_request_says_what_the_sdks_says(world: World) -> None:
     args = {"a": None, "b": [1, 2.5, True, {"c": None}], "ü": "\u2028 </x>", "n": 2**60, "big": 2**70}
     world.server.heard.clear()
@@ -275,7 +307,7 @@ def test_a_request_says_what_the_sdks_says(world: World) -> None:
             k: v for k, v in theirs.headers.items() if k not in own
         }
         assert (ours.headers["host"], ours.headers["accept-encoding"]) == (theirs.headers["host"], "identity")
-        theirs.body["params"]["_meta"].pop("progressToken")
+        theirs.body["params"]["_meta"].pop("progressToken", None)
         for said in (ours, theirs):  # where something in this process traces, the SDK begins a span of its own
             said.body["params"]["_meta"].pop("traceparent", None)
         assert {**ours.body, "id": 0} == {**theirs.body, "id": 0}

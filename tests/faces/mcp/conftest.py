@@ -152,6 +152,13 @@ def tools_of(gateway: interlock.Gateway, sent: list[Any]) -> None:
         """Read one article."""
         return f"the article {name}"
 
+    @gateway.tool("kb.steps", effect="read")
+    async def steps(call: interlock.CallInfo) -> str:
+        """Tell how far it has come."""
+        for report in ((1, None, ""), (2.5, 3, "half\n"), (float("nan"), None, "none"), (3, 3, "ü")):
+            call.report_progress(*report)
+        return "done"
+
     @gateway.tool("kb.secret", effect="read")
     def secret() -> str:
         """For one tenant alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -103,6 +104,30 @@ def test_calls_of_a_session_are_answered_as_the_sdk_answers_them(both: tuple[Ser
     run(go())
 
 
+@pytest.mark.parametrize("era", ["newest", "session"])
+def test_progress_is_told_as_the_sdk_tells_it(both: tuple[Served, Served, str, str], era: str) -> None:
+    fast, slow, *tokens = both
+
+    async def ask(served: Served, token: str, wanted: int | str) -> list[Any]:
+        meta = {**named(served, token), "interlock/call_id": f"c{wanted}", "progressToken": wanted}
+        if era == "newest":
+            response = await served.modern("tools/call", token, meta, 7, name="kb.steps", arguments={})
+        else:
+            send = await served.session(token)
+            response = await send("tools/call", 7, name="kb.steps", arguments={}, _meta=meta)
+        assert response.headers["content-type"].startswith("text/event-stream")
+        data = [line.removeprefix("data:") for line in response.text.splitlines() if line.startswith("data:")]
+        return [same(json.loads(each)) for each in data if each.strip()]
+
+    async def go() -> None:
+        for wanted in ("a token", 5):
+            got, expected = await ask(fast, tokens[0], wanted), await ask(slow, tokens[1], wanted)
+            assert got == expected
+            assert len(got) == 4
+
+    run(go())
+
+
 def test_what_is_malformed_is_refused_as_the_sdk_refuses_it(both: tuple[Served, Served, str, str]) -> None:
     fast, slow, *tokens = both
     wrong_headers: list[dict[str, str]] = [
@@ -142,7 +167,8 @@ def test_the_codec_takes_the_hot_methods_and_leaves_the_rest(serve: Open) -> Non
     )
     body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"kb.read","arguments":{},"_meta":{%s}}}'
     assert codec.understand(headers, body % envelope, "", person=False) is not None
-    assert codec.understand(headers, body % (envelope + b',"progressToken":1'), "", person=False) is None
+    assert codec.understand(headers, body % (envelope + b',"progressToken":1'), "", person=False) is not None
+    assert codec.understand(headers, body % (envelope + b',"progressToken":[1]'), "", person=False) is None
     assert codec.understand({**headers, b"mcp-name": b"kb.search"}, body % envelope, "", person=False) is None
     assert codec.understand({**headers, b"mcp-method": b"tools/list"}, body % envelope, "", person=False) is None
     assert codec.understand(headers, body % b"", "", person=False) is None

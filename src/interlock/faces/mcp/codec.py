@@ -7,9 +7,11 @@ understands all of it; whatever is unusual, wrong, or needs more than one answer
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Literal, NamedTuple
 
 import mcp_types as types
@@ -21,6 +23,7 @@ from pydantic import ValidationError
 from interlock.faces.http.receive import Receive, Send
 from interlock.faces.mcp.front import NAME, TTL_MS, Front
 from interlock.faces.mcp.sdk import Caller
+from interlock.ports import LISTENER, Progress
 
 Headers = Mapping[bytes, bytes]
 Message = MutableMapping[str, Any]
@@ -30,11 +33,12 @@ CLIENTS = 256  #: kinds of clients (what they say of themselves) that are known 
 
 _MODERN = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
 _HANDSHAKE = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
+_PING = b": ping\r\n\r\n"
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]  # fmt: skip
-_UNUSUAL = ("progressToken", "io.modelcontextprotocol/logLevel")
+MOST_WAITING = 100  #: reports of progress that wait for a slow client; more are dropped
 
 
 class _Request(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -90,7 +94,7 @@ class Codec:
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             return None
         meta = {} if params.meta is UNSET else params.meta
-        if any(name in meta for name in _UNUSUAL) or (session, request.id) in self._calls:
+        if type(meta.get("progressToken", "")) not in (str, int) or (session, request.id) in self._calls:
             return None
         if modern:
             known = self._well_spoken(meta)
@@ -129,6 +133,8 @@ class Codec:
         if not hot.modern:
             self._calls[key] = task
         line.open()
+        token = None if params.meta is UNSET else params.meta.get("progressToken")
+        listening = LISTENER.set(None if token is None else self._teller(line, token))
         try:
             answer = await self._front.call(
                 caller.who, params.name, {} if params.arguments is UNSET else params.arguments,
@@ -147,6 +153,7 @@ class Codec:
             task.uncancel()
             reply = None  # the client has said that it no longer wants one
         finally:
+            LISTENER.reset(listening)
             if self._calls.get(key) is task:
                 del self._calls[key]
             await line.close()
@@ -157,6 +164,21 @@ class Codec:
             await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
         event = b"" if reply is None else b"event: message\r\ndata: " + _encode(reply) + b"\r\n\r\n"
         await send({"type": "http.response.body", "body": event})
+
+    def _teller(self, line: _Line, token: int | str) -> Progress:
+        """Tells the client how far its call has come. From any thread."""
+        loop, redact = asyncio.get_running_loop(), self._front.service.gateway.redactor.redact_text
+
+        def tell(progress: float, total: float | None, message: str) -> None:
+            if not math.isfinite(progress) or not (total is None or math.isfinite(total)):
+                return
+            said: dict[str, Any] = {"progressToken": token, "progress": progress}
+            said |= {} if total is None else {"total": total}
+            said |= {"message": redact(message)} if message else {}
+            notice = {"jsonrpc": "2.0", "method": "notifications/progress", "params": said}
+            loop.call_soon_threadsafe(line.say, b"event: message\r\ndata: " + _encode(notice) + b"\r\n\r\n")
+
+        return tell
 
     def cancel(self, session: str, body: bytes) -> None:
         """Hear a `notifications/cancelled` of a session: if it is about a call that is answered here, end it."""
@@ -187,45 +209,61 @@ class Codec:
 
 
 class _Line:
-    """The connection, while a call is on its way: it may be silent for long, and it may break."""
+    """The connection, while a call is on its way: it may be silent for long, there may be progress to tell, and it may
+    break."""
 
     def __init__(self, task: asyncio.Task[Any], receive: Receive, send: Send, *, hangs_up: bool) -> None:
         self._task, self._receive, self._send, self._hangs_up = task, receive, send, hangs_up
-        self._pinging: asyncio.Task[None] | None = None
-        self._over = asyncio.Event()
+        self._speaking: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._over = False
         self.gone = False
-        self.streams = False
+
+    @property
+    def streams(self) -> bool:
+        """The answer has begun, as a stream of events."""
+        return self._speaking is not None
 
     def open(self) -> None:
         """Listen, from now until `close`."""
         self._listening = _Listening(self._receive, self._hung_up) if self._hangs_up else None
-        self._timer = asyncio.get_running_loop().call_later(PING_SECONDS, self._begin)
+        self._timer = asyncio.get_running_loop().call_later(PING_SECONDS, self.say, _PING)
+
+    def say(self, event: bytes) -> None:
+        """Send an event before the answer. One too many, or too late, is dropped."""
+        if self._over or self._events.qsize() >= MOST_WAITING:
+            return
+        self._events.put_nowait(event)
+        if self._speaking is None:
+            self._timer.cancel()
+            self._speaking = asyncio.get_running_loop().create_task(self._speak(), context=Context())
 
     async def close(self) -> None:
         """Whoever holds the answer speaks from now on."""
+        self._over = True
         self._timer.cancel()
         if self._listening is not None:
             self._listening.close()
-        if self._pinging is not None:  # it ends by itself: cut off, it could leave half of what it says
-            self._over.set()
+        if self._speaking is not None:  # it ends by itself: cut off, it could leave half of what it says
+            self._events.put_nowait(None)
             with suppress(TimeoutError, OSError):
-                await self._pinging
+                await self._speaking
 
     def _hung_up(self) -> None:
         self.gone = True
         self._task.cancel()
 
-    def _begin(self) -> None:
-        self.streams = True
-        self._pinging = asyncio.get_running_loop().create_task(self._ping())
-
-    async def _ping(self) -> None:
+    async def _speak(self) -> None:
         await self._send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
-        while not self._over.is_set():
-            await self._send({"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True})
-            with suppress(TimeoutError):
+        while True:
+            try:
                 async with asyncio.timeout(PING_SECONDS):
-                    await self._over.wait()
+                    event = await self._events.get()
+            except TimeoutError:
+                event = _PING
+            if event is None:
+                return
+            await self._send({"type": "http.response.body", "body": event, "more_body": True})
 
 
 class _Listening:

@@ -34,7 +34,7 @@ from interlock.tools.mcp.reply import REPLY, UpstreamError, answer, meaning
 from interlock.tools.mcp.settings import PLACEHOLDER, SHARED, Scope, UpstreamSettings
 from interlock.tools.mcp.tool import McpTool, meta_for, request_for, tightened
 from interlock.tools.mcp.transport import over_http, over_stdio
-from interlock.tools.mcp.wire import Unusual, Wire
+from interlock.tools.mcp.wire import Heard, Unusual, Wire
 from interlock.tools.text import clean, cleaned, scrub
 
 log = logging.getLogger("interlock.upstream")
@@ -57,7 +57,9 @@ class McpUpstream:
         declare: Callable[[Tool], Tool] = lambda tool: tool,
         on_definitions: Callable[[McpUpstream, Sequence[McpTool]], None] | None = None,
         wait_seconds: float = WAIT_SECONDS,
+        short: bool = True,
     ) -> None:
+        """`short=False`: every call by the SDK's client, which is the measure of those that go without it."""
         self.settings = settings
         self.clock = clock
         self.refused: dict[str, str] = {}  #: tools that cannot be taken, and why
@@ -66,6 +68,7 @@ class McpUpstream:
         self._connections: dict[Scope, Connection] = {}
         self._known: dict[str, McpTool] = {}
         self.closed = False
+        self._goes_short = short
         if bool(settings.command) == bool(settings.url):
             raise ToolError(f"upstream {settings.name}: say either command: or url:")
         if settings.credential and vault is None:
@@ -120,7 +123,7 @@ class McpUpstream:
     def _short(self, invocation: Invocation) -> tuple[Connection, Wire] | None:
         """The connection of this call and its wire, where it is up and has one; None where the way is the client's."""
         info = invocation.info
-        if self.closed or info.listener is not None:  # progress comes as more than one answer
+        if self.closed or not self._goes_short:
             return None
         connection = self._connections.get((info.tenant, info.env) if self.settings.credential else SHARED)
         wire = None if connection is None else connection.wire
@@ -135,7 +138,10 @@ class McpUpstream:
         with connection.counting:
             connection.calls += 1
         try:
-            reply = await wire.call(tool.remote_name, invocation.args, meta_for(invocation), self._seconds(tool))
+            reply = await wire.call(
+                tool.remote_name, invocation.args, meta_for(invocation), self._seconds(tool),
+                _heard(invocation, wire.secret),
+            )
         except MCPError as error:
             raise self._trouble(connection, wire, error) from None
         except ValidationError:
@@ -296,12 +302,20 @@ async def _look(connection: Connection) -> None:
     connection.look()
 
 
-def _relay(invocation: Invocation, secret: str) -> ProgressFnT | None:
+def _heard(invocation: Invocation, secret: str) -> Heard | None:
     """What tells the caller how far its call has come, where anybody listens. What the server says is scrubbed."""
     if invocation.info.listener is None:
         return None
+    return lambda progress, total, message: invocation.info.report_progress(progress, total, scrub(message, secret))
+
+
+def _relay(invocation: Invocation, secret: str) -> ProgressFnT | None:
+    """The same for the SDK's client."""
+    heard = _heard(invocation, secret)
+    if heard is None:
+        return None
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
-        invocation.info.report_progress(progress, total, scrub(message or "", secret))
+        heard(progress, total, message or "")
 
     return tell

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
@@ -61,9 +61,24 @@ class _Event(Struct, frozen=True):
     method: Raw | UnsetType = UNSET
 
 
+class _Told(Struct, frozen=True, rename="camel"):
+    progress_token: int
+    progress: float
+    total: float | None = None
+    message: str | None = None
+
+
+class _Notice(Struct, frozen=True):
+    method: Literal["notifications/progress"]
+    params: _Told
+
+
 _encode = msgspec.json.Encoder().encode
 _usual = msgspec.json.Decoder(_Answer)
 _event = msgspec.json.Decoder(_Event)
+_notice = msgspec.json.Decoder(_Notice)
+
+Heard = Callable[[float, float | None, str], None]
 
 
 class Unusual(Exception):
@@ -109,13 +124,16 @@ class Wire:
             raise _unreachable(error) from None
 
     async def call(
-        self, name: str, args: Mapping[str, Any], meta: Mapping[str, Any], seconds: float
+        self, name: str, args: Mapping[str, Any], meta: Mapping[str, Any], seconds: float, heard: Heard | None = None
     ) -> Plain | types.CallToolResult | types.InputRequiredResult:
-        """One call. Raises Unusual, MCPError as the SDK's client does, and ValidationError for what is not MCP."""
+        """One call. `heard`: told how far it has come. Raises Unusual, MCPError as the SDK's client does, and
+        ValidationError for what is not MCP."""
         number = next(_numbers)
+        if heard is not None:
+            meta = {**meta, "progressToken": number}
         request = self._request(number, name, args, meta)
         try:
-            reply = await self._pool().send(request, _is_answer, seconds)
+            reply = await self._pool().send(request, partial(_is_answer, number, heard), seconds)
         except Unsent as error:
             raise _unreachable(error) from None
         except Cut as error:
@@ -203,12 +221,19 @@ def _escaped(raw: bytes) -> bytes:
     return raw.replace(b"%", b"%%")
 
 
-def _is_answer(event: bytes) -> bool:
+def _is_answer(number: int, heard: Heard | None, event: bytes) -> bool:
     """Not a notification beside it, nor a question of the server, which this revision does not have."""
     try:
-        return _event.decode(event).method is UNSET
+        if _event.decode(event).method is UNSET:
+            return True
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return True  # it is told what is wrong with it
+    if heard is not None:
+        with suppress(msgspec.MsgspecError, RecursionError, UnicodeError):  # another notice, or none
+            told = _notice.decode(event).params
+            if told.progress_token == number:
+                heard(told.progress, told.total, told.message or "")
+    return False
 
 
 def _unreachable(error: Unsent) -> MCPError:
