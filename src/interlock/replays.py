@@ -33,6 +33,7 @@ from interlock.ports import Clock
 from interlock.results import error_text
 from interlock.runs import Run
 from interlock.stores.memory import MemoryStore
+from interlock.telemetry import Telemetry
 from interlock.tools.cooperative import RemoteTool
 from interlock.tools.recorded import Heard, OnMiss, RecordedTool
 
@@ -120,7 +121,15 @@ def _opened(trace: Trace, config: Config, time: TraceClock, heard: Heard) -> Gat
         vault=None if live else NoVault(), upstreams=live,
     )
     gateway.tools = RecordedTools(gateway.tools, heard)
+    gateway.telemetry = Quiet(quiet.logging, traces=False)
     return gateway
+
+
+class Quiet(Telemetry):
+    """Says nothing of what looks odd in a config: of a replay, that has been said when it was recorded."""
+
+    def odd(self, text: str) -> None:
+        """Nobody wants to know."""
 
 
 class RecordedTools(dict[str, Registered]):

@@ -124,6 +124,24 @@ async def test_a_turn_that_is_begun_twice_with_one_key_is_one_turn(house: House)
     assert (report["steps"]["used"], report["tokens"]["used"]) == (1, 7)
 
 
+async def test_what_the_model_said_is_kept_with_the_turn(house: House) -> None:
+    said = {
+        "text": "I look.", "calls": [{"name": "add", "args": {"a": 1}, "id": "c1"}, {"name": "x", "raw": "{"}],
+        "model": "m-1", "response_id": "resp_1",
+    }
+    async with house.agent() as agent, opened(agent) as run_id:
+        step = (await agent.post(f"/v1/runs/{run_id}/steps", json={"model": "m"})).json()
+        path = f"/v1/runs/{run_id}/steps/{step['step_id']}/end"
+        wrong = await agent.post(path, json={"turn": {**said, "tekst": "x"}})
+        ended = await agent.post(path, json={"usage": {"input_tokens": 5, "output_tokens": 2}, "turn": said})
+    (kept,) = house.gateway.store.steps_of("acme", run_id)
+    assert (wrong.status_code, ended.status_code) == (422, 200)
+    assert (kept.asking.text, kept.asking.model, kept.asking.answer_id) == ("I look.", "m-1", "resp_1")
+    assert [(call.tool, call.args, call.call_id) for call in kept.asking.calls] == [
+        ("add", '{"a":1}', "c1"), ("x", "{", ""),
+    ]
+
+
 async def test_a_run_that_has_stopped_begins_no_turn_and_says_why(house: House) -> None:
     async with house.agent() as agent, house.person(Role.OPERATOR, name="olga") as operator, opened(agent) as run_id:
         why = {"reason": "cancelled", "detail": "late"}

@@ -10,6 +10,7 @@ import uvicorn
 import interlock
 from interlock.core.call import Effect, Tool
 from interlock.core.principal import Principal, Role
+from interlock.core.turn import Call
 from interlock.faces.http.app import App
 from interlock.faces.http.service import Service
 from interlock.keyrings import identity_of
@@ -257,3 +258,50 @@ def test_a_kill_between_ticket_and_effect_is_seen(served, local):
     assert out.kind == "denied"
     assert local.seen == []
     assert run.report().tool_calls.held == 0
+
+
+# --- what the model said ---------------------------------------------------------------------------------------------
+
+
+def kept(served, run):
+    (step,) = served.gateway.store.steps_of("acme", run.run_id)
+    return step
+
+
+def test_what_the_model_said_is_kept_over_there(served, gateway):
+    run = gateway.run()
+    calls = (Call("ticket.create", {"title": "é", "deep": [{"x": None}]}, "c1"), Call("look", {}, "c2", '{"broken'))
+    usage = interlock.Usage(input_tokens=3, output_tokens=4, cache_write_tokens=1)
+    turn = interlock.Turn("I look.", calls, usage, "m-1", "resp_1")
+    run.end_step(run.begin_step("m"), turn=turn)
+    step = kept(served, run)
+    assert step.asking.turn == interlock.Turn("I look.", calls, model="m-1", response_id="resp_1")
+    assert step.usage == usage
+
+
+def test_a_turn_that_is_too_large_to_be_sent_is_booked_and_cut(served, gateway):
+    run = gateway.run()
+    turn = interlock.Turn("é" * 2_000_000, usage=interlock.Usage(input_tokens=3, output_tokens=4))
+    run.end_step(run.begin_step("m"), turn=turn)
+    step = kept(served, run)
+    assert (step.asking.cut, len(step.asking.text) > 10_000, step.usage) == (True, True, turn.usage)
+
+
+def test_a_turn_with_more_calls_than_are_kept_is_cut(served, gateway):
+    run = gateway.run()
+    calls = tuple(Call("t", {"n": n}, f"c{n}") for n in range(300))
+    run.end_step(run.begin_step("m"), turn=interlock.Turn(calls=calls))
+    step = kept(served, run)
+    assert (step.asking.cut, len(step.asking.calls)) == (True, 128)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), "\ud800", b"\xff", {1: 2}], ids="abcd")
+def test_whatever_a_turn_holds_it_is_booked(served, gateway, odd):
+    run = gateway.run()
+    deep = odd
+    for _ in range(60):
+        deep = [deep]
+    turn = interlock.Turn("x" * 3 + "\ud800", (Call("n" * 900, {"x": odd, "deep": deep}, "i" * 900),), model="m" * 900)
+    run.end_step(run.begin_step("m"), interlock.Usage(input_tokens=3, output_tokens=4), turn=turn)
+    step = kept(served, run)
+    assert (step.usage.tokens, step.asking.calls[0].tool) == (7, "n" * 200)

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from interlock.core.run import Wanted
+from interlock.core.turn import Call
 from interlock.faces.http.proxy.recording import KEPT
 from tests.faces.http.model_stub import ALL, CANARY, asking, data, start, whole, world
 
@@ -93,7 +94,7 @@ ANSWERS = {"chat": chat_answer, "responses": responses_answer, "messages": messa
 EVENTS = {"chat": chat_events, "responses": responses_events, "messages": messages_events}
 
 
-def recorded(monkeypatch, protocol, body, answer, **models):
+def recorded(monkeypatch, protocol, body, answer, recording=None, **models):
     async def answers(provider, body, receive, send):
         if body.get("stream"):
             await start(send)
@@ -102,7 +103,7 @@ def recorded(monkeypatch, protocol, body, answer, **models):
             await whole(send, answer)
 
     async def go():
-        async with world(monkeypatch, models=models) as here:
+        async with world(monkeypatch, models=models, recording=recording or {}) as here:
             run = here.run()
             here.gateway.redactor.remember(CANARY)
             here.provider.does = answers
@@ -141,6 +142,18 @@ def test_nothing_is_kept_where_the_config_says_no(monkeypatch, protocol, streame
     answer = EVENTS[protocol]() if streamed else ANSWERS[protocol]()
     step = recorded(monkeypatch, protocol, asking(protocol, stream=streamed), answer, record=False)
     assert (step.asking, step.ended_at is not None) == (None, True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_nothing_is_kept_where_no_turn_of_the_tenant_is(monkeypatch, streamed):
+    answer = EVENTS["chat"]() if streamed else ANSWERS["chat"]()
+    step = recorded(monkeypatch, "chat", asking("chat", stream=streamed), answer, recording={"turns": False})
+    assert (step.asking, step.usage.tokens) == (None, 2)
+
+
+def test_what_is_kept_can_be_said_again(monkeypatch):
+    turn = recorded(monkeypatch, "messages", asking("messages"), ANSWERS["messages"]()).asking.turn
+    assert turn.calls == (Call("mail.send", json.loads(ARGS), "k1"),)
 
 
 def test_what_is_kept_has_a_size(monkeypatch):
