@@ -65,6 +65,44 @@ File.upstreams
     MCP servers and HTTP APIs whose tools the gateway offers as `upstream.tool`. A name has a-z, 0-9, `_` and `-` only.
 File.logging
     What is logged, as one line of JSON each, to the loggers `interlock.calls` and `interlock.stops`.
+File.recording
+    What is kept of runs for replay, and for how long.
+File.parity
+    What a replay may do otherwise before parity fails.
+Recording.turns
+    Keep what the model said, redacted.
+Recording.keep
+    After so long, turns and what tools returned are taken out of the ledger; at least 1h.
+TenantRecording.turns
+    `false`: no turn of this tenant is kept.
+TenantRecording.keep
+    The shorter of this and the top level's counts.
+Parity.compare
+    How final answers are compared.
+Parity.missing
+    Calls that may be missing in a run.
+Parity.extra
+    Calls that may be made on top.
+Parity.arguments
+    Arguments that may be others, place by place.
+Parity.order
+    Calls that may stand elsewhere between the steps.
+Parity.verdict
+    Calls that may be weighed otherwise.
+Parity.outcome
+    Calls that may end otherwise after the same verdict.
+Parity.stop_reason
+    1: the run may end otherwise.
+Parity.answer
+    1: the final answer may be another.
+Parity.steps
+    Model turns that a run may take more.
+Parity.usd
+    How much dearer a run may be: 0.1 is a tenth.
+Parity.at_least
+    The share of repeats on a live model that must surely pass.
+Parity.confidence
+    How sure: the level of the bounds.
 File.prices
     Prices by model name. They go before the prices that Interlock brings with it; `default` holds where nobody knows a
     price.
@@ -260,6 +298,8 @@ CostEntry.reported
     The tool says what it cost, up to `usd`; where it says nothing, all of `usd` is spent.
 TenantEntry.budgets
     The stricter of these and the top level's count.
+TenantEntry.recording
+    The less of this and the top level's is kept.
 TenantEntry.policy
     Grants and rules for this tenant, added to the top level's.
 AgentEntry.budgets
@@ -332,6 +372,7 @@ _NAMED = {
     shape.Positive: "whole number, 1 or more",
     shape.Dollars: "dollars",
     shape.Duration: "duration",
+    shape.Share: "share, like 0.1",
     shape.Reference: "`env:NAME`, `file:PATH` or `vault:PATH#FIELD`",
     shape.ADedupe: "`run`, `off` or a duration",
     shape.Url: "URL",
