@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from interlock.core.canonical import canonical
+from interlock.core.names import spelled
 from interlock.core.replay import alike
 from interlock.core.trace import Trace, TracedCall
 
@@ -67,7 +68,8 @@ def _equal(calls: Sequence[TracedCall], others: Sequence[TracedCall]) -> dict[in
 
 
 def _wish(call: TracedCall) -> Wish:
-    return call.tool, canonical(call.args)
+    """A tool that nobody has keeps the spelling that its runtime lets a model use."""
+    return call.tool if call.schema_digest else spelled(call.tool, plain=True), canonical(call.args)
 
 
 def _alike(left: Trace, right: Trace, alone: Sequence[int], others: Sequence[int]) -> dict[int, int]:
