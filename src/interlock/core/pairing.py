@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,8 +20,6 @@ from interlock.core.replay import alike
 from interlock.core.trace import Trace, TracedCall
 
 MANY = 10_000  #: pairs that might be; of more, calls are paired as they come
-
-Wish = tuple[str, bytes]
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -38,9 +36,7 @@ def paired(left: Trace, right: Trace) -> list[Pair]:
     """The pairs, in the order of the first run; a call of the second alone stands behind what came before it."""
     steps, other_steps = left.places(), right.places()
     partner = _equal(left.calls, right.calls)
-    alone = [place for place in range(len(left.calls)) if place not in partner]
-    taken = set(partner.values())
-    partner |= _alike(left, right, alone, [place for place in range(len(right.calls)) if place not in taken])
+    partner |= _alike(left.calls, right.calls, partner)
     pairs = [
         Pair(left=call, step=steps[place])
         if place not in partner
@@ -56,39 +52,46 @@ def paired(left: Trace, right: Trace) -> list[Pair]:
 
 
 def _equal(calls: Sequence[TracedCall], others: Sequence[TracedCall]) -> dict[int, int]:
-    waiting: dict[Wish, deque[int]] = {}
+    """The first of two equal calls with the first, the second with the second."""
+    waiting: dict[tuple[str, bytes], deque[int]] = {}
     for place, call in enumerate(others):
-        waiting.setdefault(_wish(call), deque()).append(place)
+        waiting.setdefault((call.tool, canonical(call.args)), deque()).append(place)
     found = {}
     for place, call in enumerate(calls):
-        equal = waiting.get(_wish(call))
+        equal = waiting.get((call.tool, canonical(call.args)))
         if equal:
             found[place] = equal.popleft()
     return found
 
 
-def _wish(call: TracedCall) -> Wish:
-    """A tool that nobody has keeps the spelling that its runtime lets a model use."""
-    return call.tool if call.schema_digest else spelled(call.tool, plain=True), canonical(call.args)
-
-
-def _alike(left: Trace, right: Trace, alone: Sequence[int], others: Sequence[int]) -> dict[int, int]:
-    """Pairs of the same tool, the most alike first."""
-    one_by_one = len(alone) * len(others) > MANY
-    wishes, other_wishes = ([_wish(call) for call in trace.calls] for trace in (left, right))
+def _alike(
+    calls: Sequence[TracedCall], others: Sequence[TracedCall], partner: Mapping[int, int]
+) -> dict[int, int]:
+    """Of those that have no partner yet: pairs of the same tool, the most alike first."""
+    taken = set(partner.values())
+    alone = [(place, call, canonical(call.args)) for place, call in enumerate(calls) if place not in partner]
+    left_over = [(place, call, canonical(call.args)) for place, call in enumerate(others) if place not in taken]
+    as_they_come = len(alone) * len(left_over) > MANY
     scored = sorted(
-        (0.0 if one_by_one else -alike(wishes[one][1], other_wishes[other][1]), abs(one - other), one, other)
-        for one in alone
-        for other in others
-        if wishes[one][0] == other_wishes[other][0]
+        (0.0 if as_they_come else -alike(args, other_args), abs(one - other), one, other)
+        for one, call, args in alone
+        for other, other_call, other_args in left_over
+        if _same_tool(call, other_call)
     )
     found: dict[int, int] = {}
-    taken: set[int] = set()
     for _, _, one, other in scored:
         if one not in found and other not in taken:
             found[one] = other
             taken.add(other)
     return found
+
+
+def _same_tool(one: TracedCall, other: TracedCall) -> bool:
+    """A tool that a gateway does not have keeps the spelling that its runtime lets a model use."""
+    if one.tool == other.tool:
+        return True
+    both_known = one.schema_digest and other.schema_digest
+    return not both_known and spelled(one.tool, plain=True) == spelled(other.tool, plain=True)
 
 
 def _put(pairs: list[Pair], extra: Pair) -> None:

@@ -21,7 +21,7 @@ from interlock.errors import InterlockError
 from interlock.faces.console.desk import Visit
 from interlock.faces.console.standing import stands
 from interlock.faces.console.timeline import LOOKS, picture
-from interlock.ports import ApprovalKey, StepKey
+from interlock.ports import ApprovalKey
 from interlock.reports import Report, Used, report_of
 
 if TYPE_CHECKING:
@@ -158,9 +158,7 @@ def _told(visit: Visit, run: Run) -> dict[str, Any]:
 
 
 def _steps(gateway: Gateway, run: Run) -> Sequence[Step]:
-    first = max(1, run.steps - SHOWN + 1)
-    keys = (StepKey(run.tenant, run.run_id, f"s{number}") for number in range(first, run.steps + 1))
-    return [step for key in keys if (step := gateway.store.load(key)) is not None]
+    return gateway.store.steps_of(run.tenant, run.run_id)[-SHOWN:]
 
 
 def _gauges(report: Report, run: Run) -> list[tuple[str, str, Any]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from interlock.core.canonical import canonical
 from interlock.core.parity import amount
 from interlock.faces.cli_parity import WORDS, place, role
 from interlock.faces.cli_print import clock, safe, span
@@ -140,7 +141,7 @@ def _mark(pair: Pair) -> str:
     left, right = pair.left, pair.right
     if left is None or right is None:
         return "extra" if left is None else "missing"
-    if left.args != right.args:
+    if canonical(left.args) != canonical(right.args):
         return "arguments"
     if left.verdict != right.verdict:
         return "verdict"
