@@ -32,6 +32,7 @@ def warnings_for(config: Config, tools: Mapping[str, Tool], *, registered: bool)
     yield from _roles_of_nothing(config, tools)
     yield from _asked_in_vain(config, tools)
     yield from _caps_in_vain(config)
+    yield from _forgotten_answers(config)
 
 
 def at_first_run(config: Config, tools: Mapping[str, Tool]) -> Iterator[str]:
@@ -157,6 +158,15 @@ def _caps_in_vain(config: Config) -> Iterator[str]:
                 top = config.caps.run.get(key)
                 if top is not None and value > top:
                     yield f"{_at(config, (section, name, 'budgets', key))}: has no effect: budgets.{key} is lower"
+
+
+def _forgotten_answers(config: Config) -> Iterator[str]:
+    """A tool dedupes for longer than its results are kept: what answers then has no value any more."""
+    shortest = min([config.recording.keep, *(each.keep for each in config.recordings.values())])
+    for glob, declared in config.tools.items():
+        if declared.dedupe is not None and declared.dedupe.window > shortest:
+            where = _at(config, ("tools", glob, "dedupe"))
+            yield f"{where}: is longer than recording.keep, after which a call is answered as done, without its value"
 
 
 def _grants(config: Config) -> list[Rule]:

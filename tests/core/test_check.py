@@ -141,6 +141,10 @@ def test_a_tool_whose_schema_is_not_known_is_not_warned_of() -> None:
             {"policy": {"allow": "pay"}, "budgets": {"max_steps": 5}, "tenants": {"t": {"budgets": {"max_steps": 9}}}},
             "tenants.t.budgets.max_steps: has no effect: budgets.max_steps is lower",
         ),
+        (
+            {"policy": {"allow": "pay"}, "tools": {"pay": {"dedupe": "10d"}}, "recording": {"keep": "7d"}},
+            "tools.pay.dedupe: is longer than recording.keep, after which a call is answered as done, without",
+        ),
     ],
 )
 def test_what_looks_like_a_mistake_is_warned_of(source: Any, words: str) -> None:
