@@ -1,13 +1,17 @@
 """`interlock run export`, `replay`, `parity` and `policy replay`, as people and builds use them."""
 
+import io
 import json
 import sys
+import time
+from contextlib import redirect_stderr
 
 import pytest
 
 from interlock.adapters.plain import Agent, Call, drive
 from interlock.core.trace import decode
 from interlock.core.turn import Usage
+from interlock.faces.cli_print import Bar
 from interlock.scripted import script
 from tests.faces.test_cli_ground import HOSTILE, Ground, obeyed
 
@@ -311,3 +315,26 @@ def test_a_time_that_is_none_and_a_policy_that_is_none_are_named(recorded):
     assert "nowhere.yaml" in recorded.err
     recorded.cli("policy", "replay", "--policy", "interlock.yaml", "--since", "a week", code=2)
     assert "--since 'a week' is no duration" in recorded.err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_what_takes_longer_has_a_bar_on_a_terminal_and_takes_it_away_again():
+    with redirect_stderr(Terminal()) as shown, Bar("calls", 1_000, 2_000) as bar:
+        bar.at(10, 1_900)
+        assert shown.getvalue() == ""  # what is over in a moment has none
+        give_up = time.monotonic() + 30
+        while not shown.getvalue():
+            assert time.monotonic() < give_up
+            bar.at(5_000, 1_500)
+    assert "[###############...............]  50%  5,000 calls" in shown.getvalue()
+    assert shown.getvalue().endswith("\r\x1b[K")
+
+
+def test_without_a_terminal_there_is_no_bar():
+    with redirect_stderr(io.StringIO()) as shown, Bar("calls", 0, 1) as bar:
+        bar.at(1, 0)
+    assert shown.getvalue() == ""
