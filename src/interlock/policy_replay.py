@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from interlock.check import pinned_tools
 from interlock.config import Config
 from interlock.core import provenance
 from interlock.core.call import Tool
@@ -27,7 +28,7 @@ from interlock.ports import Store
 from interlock.results import text_for_model
 
 if TYPE_CHECKING:
-    from interlock.ports import Definition
+    from interlock.ports import Definition, Pin
 
 PAGE = 500  #: runs that are read at once
 FAR = 1 << 62  #: a deadline that no call has reached
@@ -70,7 +71,7 @@ def policy_replay(
     store: Store, policy: Config, *, since: int, tenant: str | None = None, told: Told = lambda _calls, _at: None
 ) -> PolicyReplay:
     """Weigh every call of the runs that were opened since a time (microseconds) under another config's policy."""
-    weighing = _Weighing(policy, store.definitions())
+    weighing = _Weighing(policy, store.definitions(), store.pins())
     runs = 0
     for run in _runs(store, tenant, since):
         runs += 1
@@ -101,11 +102,14 @@ _Key = tuple[str, str, Verdict, Verdict, tuple[str, ...]]
 
 
 class _Weighing:
-    def __init__(self, config: Config, definitions: Iterable[Definition]) -> None:
+    def __init__(self, config: Config, definitions: Iterable[Definition], pins: Sequence[Pin]) -> None:
         self._config = config
+        self._upstreams = {pin.tool for pin in pins}
+        mcp = {name for name, upstream in config.upstreams.items() if upstream.openapi is None}
+        pinned = pinned_tools(config, (pin for pin in pins if pin.tool.partition(".")[0] in mcp))
         self._policy = config.policy
         self._defined = {each.name: each for each in definitions if each.tool is not None}  # the newest of each name
-        self._tools: dict[str, Tool] = {}
+        self._tools: dict[str, Tool] = pinned
         self._found: dict[_Key, list[int | str]] = {}
         self._reads_run = any("run" in rule.when for rule in self._policy.rules)
         self.calls = self.repeated = 0
@@ -139,8 +143,9 @@ class _Weighing:
             if defined is None or defined.tool is None:
                 self.unknown.add(name)
                 tool = self._config.declared(Tool(name=name), said=())
-            else:
-                tool = self._config.declared(defined.tool, said=defined.said)
+            else:  # of an upstream's tool its own word counts for nothing
+                said = () if name in self._upstreams else defined.said
+                tool = self._config.declared(defined.tool, said=said)
             self._tools[name] = tool
         return tool
 

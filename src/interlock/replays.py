@@ -155,7 +155,8 @@ def _stand_in(gateway: Gateway, trace: Trace) -> None:
         if name not in gateway.tools:
             tool = traced.definition or Tool(name=name)
             stand_in = RemoteTool(tool, max_depth=limits.argument_depth, max_bytes=limits.argument_bytes)
-            gateway.register(stand_in, said=traced.said if traced.definition else ())
+            upstream = name.partition(".")[0] in gateway.config.upstreams  # whose own word counts for nothing
+            gateway.register(stand_in, said=() if upstream or traced.definition is None else traced.said)
 
 
 def _run(gateway: Gateway, trace: Trace, runtime: str) -> Run:
