@@ -25,6 +25,7 @@ from interlock.gateway import Gateway
 from interlock.notes import KeyFile
 from interlock.notify import Notifier, webhook
 from interlock.ports import Clock, Pin, Store, SwitchBoard, Vault
+from interlock.redaction import Redactor
 from interlock.slack import channel
 from interlock.telemetry import Telemetry
 from interlock.unit import Unit
@@ -70,6 +71,7 @@ def open(  # noqa: A001  reads as interlock.open()
         store, board = _ledger(config)
     telemetry = Telemetry(config.logging, traces=config.telemetry.traces)
     gateway = Gateway(config, store, board, clock, vault or Vaults(config.credentials), telemetry)
+    telemetry.redact = gateway.redactor.redact_text
     try:
         _equip(gateway, notary_of(config, store, clock, own=own), upstreams=upstreams)
     except BaseException:
@@ -165,9 +167,9 @@ def _equip(gateway: Gateway, notary: Notary | None, *, upstreams: bool) -> None:
         gateway.telemetry.trouble("what the last program left could not be closed yet", error)
     watch.start()
     gateway.closing.append(watch.close)
-    told = [webhook(config.approvals)] if config.approvals.webhook_url else []
+    told = [webhook(config.approvals, gateway.redactor.remember)] if config.approvals.webhook_url else []
     if config.serve.slack is not None:
-        told.append(channel(config.serve.slack, public_url(config)))
+        told.append(channel(config.serve.slack, lambda: public_url(gateway.config), gateway.redactor.remember))
     if told:
         notifier = Notifier(gateway, *told)
         gateway.undelivered = notifier.undelivered
@@ -230,10 +232,24 @@ def _mcp(gateway: Gateway, settings: Upstream, declare: Callable[[Tool], Tool]) 
         _observe(gateway, tools)
 
     upstream = McpUpstream(
-        settings, gateway.loop, gateway.vault, gateway.clock, declare=declare, on_definitions=observe
+        settings, gateway.loop, Remembering(gateway.vault, gateway.redactor), gateway.clock,
+        declare=declare, on_definitions=observe, tells=gateway.redactor.holds_secret,
     )
     gateway.closing.append(upstream.close)
     return upstream
+
+
+class Remembering:
+    """A vault whose every loan is known to the redactor: what a connection was lent is kept in before any call."""
+
+    def __init__(self, vault: Vault, redactor: Redactor) -> None:
+        self._vault, self._redactor = vault, redactor
+
+    def lend(self, name: str, *, tenant: str, env: str) -> str:
+        """See `ports.Vault`."""
+        value = self._vault.lend(name, tenant=tenant, env=env)
+        self._redactor.remember(value)
+        return value
 
 
 def _api(gateway: Gateway, settings: Upstream, declare: Callable[[Tool], Tool]) -> tuple[Upstream, Future[Any]]:

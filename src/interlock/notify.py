@@ -48,8 +48,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def webhook(settings: ApprovalSettings) -> Deliver:
-    """Deliver by POST to the configured URL."""
+def webhook(settings: ApprovalSettings, remember: Callable[[str], object] = bool) -> Deliver:
+    """Deliver by POST to the configured URL. `remember`: told of the secret, so that it is in no text."""
     url = settings.webhook_url or ""
     vault = Vaults({"webhook": settings.webhook_secret}) if settings.webhook_secret else None
 
@@ -59,6 +59,7 @@ def webhook(settings: ApprovalSettings) -> Deliver:
         headers["Interlock-Delivery"] = approval.approval_id
         if vault is not None:
             secret = vault.lend("webhook", tenant=approval.tenant, env=approval.env)
+            remember(secret)
             headers["Interlock-Signature"] = signature(secret, now // MICROS, body)
         posted(url, body, headers)
 

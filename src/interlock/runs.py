@@ -218,7 +218,7 @@ def open_run(
     named: dict[str, str | None] = {"agent": agent, "tenant": tenant, "env": env}
     optional = {"run_id": (run_id, None), "runtime": (runtime, ""), "requested_by": (requested_by, "")}
     named |= {what: name for what, (name, left_out) in optional.items() if name != left_out}
-    problems = [problem_of_name(name, what) for what, name in named.items()]
+    problems = [gateway.redactor.problem_of_id(name, what) for what, name in named.items()]
     problems += [problem_of_words(request, "request")]
     problems += [problem_of_words(word, "a label") for label in dict(labels).items() for word in label]
     if any(problems):

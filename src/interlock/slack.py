@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -43,15 +43,17 @@ class Pressed(Struct, frozen=True):
     response_url: str
 
 
-def channel(settings: Slack, console: str) -> Deliver:
-    """Deliver by POST to the channel's incoming webhook. `console`: where the console is, for the link."""
+def channel(settings: Slack, console: Callable[[], str], remember: Callable[[str], object] = bool) -> Deliver:
+    """Deliver by POST to the channel's incoming webhook. `console`: where the console is, for the link; `remember`:
+    told of the webhook's address, so that it is in no text."""
     vault = Vaults({"webhook": settings.webhook})
 
     def deliver(approval: Approval, now: int) -> None:
         url = vault.lend("webhook", tenant=approval.tenant, env=approval.env).strip()
+        remember(url)
         if not url.startswith("https://") and not url.startswith("http://127.0.0.1:"):
             raise OSError("the incoming webhook of Slack must be an https:// URL")
-        body = msgspec.json.encode(message(approval, console, now))
+        body = msgspec.json.encode(message(approval, console(), now))
         posted(url, body, {"Content-Type": "application/json", "User-Agent": "interlock"})
 
     return deliver

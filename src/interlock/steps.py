@@ -44,6 +44,8 @@ def begin(
     `step_id`: what the turn is to be called; one that has begun under this name already is given as it is.
     """
     problem = problem_of_words(model, "model")
+    if gateway.redactor.holds_secret([model, step_id]):
+        problem = "the name of a model, or of a step, must not hold a credential"
     for what, tokens in (("max_output_tokens", max_output_tokens), ("input_tokens", input_tokens)):
         if tokens is not None and (type(tokens) is not int or tokens < 0):
             problem = problem or f"{what} must be a whole number from 0, not {tokens!r:.40}"

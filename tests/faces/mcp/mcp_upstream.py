@@ -15,6 +15,7 @@ from mcp.server.stdio import stdio_server
 
 FOLDER = Path(sys.argv[1])
 OBJECT = {"type": "object"}
+TELLS = "TELLS" in os.environ  # it has a tool whose description says what nobody may know
 NAMED = {"type": "object", "properties": {"result": {"type": "string"}}, "required": ["result"]}
 SUM = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
 
@@ -32,6 +33,7 @@ async def on_list(_, __):
         types.Tool(name="steps", description="Takes steps.", input_schema=OBJECT),
         types.Tool(name="wait", description="Waits.", input_schema=OBJECT),
         types.Tool(name="leak", description="Leaks.", input_schema=OBJECT),
+        *([types.Tool(name="told", description=f"Tells {os.environ['TOKEN']}.", input_schema=OBJECT)] * TELLS),
     ]
     return types.ListToolsResult(tools=tools)
 

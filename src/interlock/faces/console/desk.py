@@ -130,7 +130,7 @@ class Visit:
             visit=self, here=self.request.url.path, csrf=self.desk.sessions.token(self.session.sid),
             done=DONE.get(self.asked("done"), ""), assets=self.desk.assets, Role=Role, **names,
         )
-        return HTMLResponse(made, status, headers=HEADERS)
+        return HTMLResponse(self.gateway.redactor.redact_text(made), status, headers=HEADERS)
 
     def go(self, path: str, **query: str) -> Response:
         """To another page, after something was done."""
@@ -272,13 +272,13 @@ class Desk:
     def trouble(self, error: Exception, principal: Principal | None = None) -> Response:
         """What went wrong, as a page."""
         problem = problem_of_error(error)
-        detail = self.service.gateway.redactor.redact_text(problem.detail)
         if problem.status >= 500 and not isinstance(error, InterlockError | Problem):
             self.service.gateway.telemetry.trouble("a page of the console could not be made", error)
         made = self.templates.get_template("trouble.html").render(
-            problem=problem, detail=detail, title=TITLES.get(problem.code, problem.code), known=principal is not None,
+            problem=problem, title=TITLES.get(problem.code, problem.code), known=principal is not None,
             assets=self.assets,
         )
+        made = self.service.gateway.redactor.redact_text(made)
         return HTMLResponse(made, problem.status, headers={**problem.headers, **HEADERS})
 
 

@@ -35,7 +35,7 @@ async def admit_call(request: Request) -> Admitted:
         )
     call_id = call_id_of(request, said)
     call = service.call_of(
-        run, said.tool, said.args, call_id=call_id, key=request.key, step_id=step_id_of(said, run)
+        run, said.tool, said.args, call_id=call_id, key=request.key, step_id=step_id_of(request, run)
     )
     admitted = await service.gateway.aadmit(call, owner=said.owner)
     if isinstance(admitted, Running):

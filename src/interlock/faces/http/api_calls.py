@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from interlock.core.names import problem_of_name
 from interlock.core.outcome import Outcome
 from interlock.core.record import Record
 from interlock.core.run import Run
@@ -37,7 +36,7 @@ async def perform_call(request: Request) -> OutcomeView:
         )
     call_id = call_id_of(request, said)
     outcome = await service.perform(
-        run, said.tool, said.args, call_id=call_id, key=request.key, step_id=step_id_of(said, run)
+        run, said.tool, said.args, call_id=call_id, key=request.key, step_id=step_id_of(request, run)
     )
     return outcome_view(run.run_id, outcome)
 
@@ -48,12 +47,13 @@ def call_id_of(request: Request, said: PerformCall) -> str:
     return call_id or f"call_{secrets.token_hex(8)}"
 
 
-def step_id_of(said: PerformCall, run: Run) -> str:
+def step_id_of(request: Request, run: Run) -> str:
     """Raises Problem 422 for what can be no name."""
-    problem = problem_of_name(said.step_id, "step_id") if said.step_id else None
+    step_id: str = request.body.step_id
+    problem = request.service.gateway.redactor.problem_of_id(step_id, "step_id") if step_id else None
     if problem is not None:
         raise Problem(422, "bad_request", problem, run_id=run.run_id)
-    return said.step_id
+    return step_id
 
 
 async def read_call(request: Request) -> CallView:

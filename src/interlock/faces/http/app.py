@@ -92,14 +92,14 @@ class App:
                 await self._explain(error, said)
         except asyncio.CancelledError:
             raise
-        except Exception:  # what a problem could not be sent for
-            _log.exception("request %s: the answer could not be sent", said.request_id)
+        except Exception as error:  # what a problem could not be sent for
+            self._log("request %s: the answer could not be sent: %s", said, error)
 
     # --- one request -------------------------------------------------------------------------------------------------
 
     async def _answer(self, scope: Scope, receive: Receive, said: _Said) -> None:
         headers = headers_of(scope)
-        said.request_id = _request_id(headers)
+        said.request_id = self._request_id(headers.get("x-request-id", ""))
         raw_path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         method = scope["method"]
         found = self._router.find("GET" if method == "HEAD" else method, raw_path)
@@ -123,7 +123,7 @@ class App:
         self, route: Route, path: dict[str, str], headers: dict[str, str], scope: Scope, receive: Receive,
         said: _Said, who: Principal,
     ) -> None:
-        said.run_id = path.get("run_id", "") if problem_of_name(path.get("run_id", "")) is None else ""
+        said.run_id = self._sayable(path.get("run_id", ""))
         if route.may:
             await self.service.require(who, *route.may, what=route.name)
         query = _NO_QUERY if route.query is Nothing and not scope["query_string"] else query_of(
@@ -134,7 +134,7 @@ class App:
             raw = await body_of(headers.get("content-length", ""), receive, most=self._most, seconds=self._seconds)
             body = route.body() if route.optional and not raw else decoded(raw, self._decoders[route.body])
         key = headers.get("idempotency-key", "")
-        if key and (problem := problem_of_name(key, "Idempotency-Key")):
+        if key and (problem := self.service.gateway.redactor.problem_of_id(key, "Idempotency-Key")):
             raise Problem(422, "bad_request", problem)
         if who is not _NOBODY:
             await self._whose(who, query)
@@ -170,8 +170,7 @@ class App:
     async def _explain(self, error: Exception, said: _Said) -> None:
         problem = problem_of_error(error, said.run_id)
         if problem.status >= 500 and not isinstance(error, InterlockError):
-            text = self.service.gateway.redactor.redact_text(f"{type(error).__name__}: {error}")
-            _log.error("request %s could not be answered: %s", said.request_id, text, exc_info=_trace(error))
+            self._log("request %s could not be answered: %s", said, error)
         if said.begun:
             raise error  # the connection is cut, so that nobody takes the half for the whole
         if not problem.run_id:
@@ -179,6 +178,21 @@ class App:
         problem.detail = self.service.gateway.redactor.redact_text(problem.detail)
         body = _encode(problem.body())
         await said.all(problem.status, body, MEDIA_TYPE.encode(), as_headers(problem.headers.items()))
+
+    def _log(self, text: str, said: _Said, error: Exception) -> None:
+        """For operators: where it happened, and its words without what was lent."""
+        words = self.service.gateway.redactor.redact_text(f"{type(error).__name__}: {error}")
+        _log.error(text, said.request_id, words, exc_info=_trace(error))
+
+    def _sayable(self, name: str) -> str:
+        """A name of the client's that can be said again; else nothing."""
+        return name if name and self.service.gateway.redactor.problem_of_id(name, "it") is None else ""
+
+    def _request_id(self, asked: str) -> str:
+        """The client's, where it can be shown; else one of ours."""
+        if asked and len(asked) <= 128 and asked.isascii() and " " not in asked and self._sayable(asked):
+            return asked
+        return f"{_PROCESS}-{next(_numbers):x}"
 
     # --- begin and end -----------------------------------------------------------------------------------------------
 
@@ -277,14 +291,6 @@ def _varies(route: Fixed) -> bool:
 
 async def _nowhere(*_: object) -> NoReturn:
     raise Problem(404, "not_found", "there is no such path", remedy="see /openapi.json")
-
-
-def _request_id(headers: dict[str, str]) -> str:
-    """The client's, where it can be shown; else one of ours."""
-    said = headers.get("x-request-id", "")
-    if said and len(said) <= 128 and said.isascii() and said.isprintable() and " " not in said:
-        return said
-    return f"{_PROCESS}-{next(_numbers):x}"
 
 
 def _trace(error: Exception) -> Any:

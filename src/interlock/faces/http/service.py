@@ -93,7 +93,7 @@ class Service:
         tenant, now = principal.tenant or SYSTEM, self.gateway.clock.now()
         entry = Entry(
             tenant=tenant, at=now, kind=Kind.TURNED_AWAY, by=principal.name, agent=principal.agent, env=principal.env,
-            note=what[:500],
+            note=self.gateway.redactor.redact_text(what)[:500],
         )
 
         def append(tx: Tx) -> None:

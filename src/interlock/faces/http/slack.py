@@ -44,7 +44,7 @@ def routes(service: Service) -> list[BaseRoute]:
                 control.approve if button.yes else control.reject, button.approval_id, by=name, note="in Slack"
             )
         except (Refused, LedgerUnavailable) as error:
-            return _told(str(error))
+            return _told(service.gateway.redactor.redact_text(str(error)))
         except InterlockError:
             return _told("That is not possible.")
         return _told(f"{answered.tool} is {answered.standing}: {'yes' if button.yes else 'no'} by {name}.", keep=True)

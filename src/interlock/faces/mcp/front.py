@@ -85,10 +85,11 @@ class Front:
             offer = self.catalog.offer(name) if outcome.kind == "done" else None
             result = result_of(outcome, run_id, offer.output if offer is not None else None, self.page)
         except Exception as error:
-            problem = problem_of_error(error, run_id)
+            problem, redact = problem_of_error(error, run_id), self.service.gateway.redactor.redact_text
             if problem.status == 500:
-                log.exception("a call over MCP could not be answered")
-            return Answer(result_of_problem(problem, run_id), run_id)
+                log.error("a call over MCP could not be answered: %s", redact(f"{type(error).__name__}: {error}"))
+            problem.detail = redact(problem.detail)
+            return Answer(result_of_problem(problem, redact(run_id)), redact(run_id))
         asked = outcome.approval_id if outcome.kind == "pending" else None
         return Answer(result, run_id, call_id, asked or "")
 

@@ -56,6 +56,7 @@ class McpUpstream:
         *,
         declare: Callable[[Tool], Tool] = lambda tool: tool,
         on_definitions: Callable[[McpUpstream, Sequence[McpTool]], None] | None = None,
+        tells: Callable[[Any], bool] = lambda _: False,
         wait_seconds: float = WAIT_SECONDS,
         short: bool = True,
     ) -> None:
@@ -65,6 +66,7 @@ class McpUpstream:
         self.refused: dict[str, str] = {}  #: tools that cannot be taken, and why
         self._loop, self._vault = loop, vault
         self._declare, self._on_definitions, self._wait = declare, on_definitions, wait_seconds
+        self._tells = tells  #: whether something holds a credential that was lent
         self._connections: dict[Scope, Connection] = {}
         self._known: dict[str, McpTool] = {}
         self.closed = False
@@ -257,7 +259,7 @@ class McpUpstream:
                     raise ToolError("it is listed twice")
                 tools[each.name] = self._understood(each)
             except (ToolError, ValueError, TypeError) as error:
-                name, why = clean(each.name, 60), scrub(str(error))
+                name, why = "a tool" if self._tells(each.name) else clean(each.name, 60), scrub(str(error))
                 if self.refused.get(name) != why:
                     log.warning("upstream %s: its tool %r cannot be taken: %s", self.settings.name, name, why)
                 refused[name] = why
@@ -283,6 +285,8 @@ class McpUpstream:
         wrong = problem_of(definition, max_depth=64, max_bytes=1_048_576)
         if wrong is not None:
             raise ToolError(f"its definition {wrong}")
+        if self._tells(definition):
+            raise ToolError("its definition holds the credential that its server was lent")
         digest = pins.definition_digest(definition)
         known = self._known.get(digest)
         if known is None:
