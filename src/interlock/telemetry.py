@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol, Self
 
@@ -25,6 +26,9 @@ stops = logging.getLogger("interlock.stops")
 _log = logging.getLogger("interlock")
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+SERVED = object()
 
 
 class Counts(Protocol):
@@ -45,12 +49,35 @@ class Telemetry:
     def __init__(self, logging_settings: LoggingSettings, *, traces: bool) -> None:
         self._logging = logging_settings
         self._tracer: Any = None
+        self._trace: Any = None  #: OpenTelemetry's API, where there are spans
         self.metrics: Counts | None = None  #: whoever serves puts them here
         self.redact: Callable[[str], str] = str  #: whoever lends puts it here: what an error says may hold a loan
         if traces and find_spec("opentelemetry") is not None and find_spec("opentelemetry.sdk") is not None:
             from opentelemetry import trace
 
-            self._tracer = trace.get_tracer("interlock")
+            self._tracer, self._trace = trace.get_tracer("interlock"), trace
+
+    @property
+    def served(self) -> Any:
+        """What stands for the span of a run that is open elsewhere: a call that comes in over a face is a span below
+        its caller's, or by itself. None while nobody listens."""
+        trace = self._trace
+        return None if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider) else SERVED
+
+    @contextmanager
+    def inside(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """Below the span that a request names, by W3C Trace Context."""
+        if self.served is None:
+            yield
+            return
+        from opentelemetry import context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        token = context.attach(TraceContextTextMapPropagator().extract(headers))
+        try:
+            yield
+        finally:
+            context.detach(token)
 
     def run_opened(self, run: Run) -> Any:
         """A span for the run, to be handed to the others; None without traces, or while nobody listens to them."""
@@ -140,7 +167,7 @@ class Told:
             from opentelemetry import trace
 
             current = trace.get_current_span()
-            inside = current if current.get_span_context().is_valid else self._run_span
+            inside = current if current.get_span_context().is_valid or self._run_span is SERVED else self._run_span
             context = trace.set_span_in_context(inside)
             self._span = self._tracer.start_as_current_span(f"execute_tool {self._call.tool}", context=context)
             self._span.__enter__()

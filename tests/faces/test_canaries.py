@@ -252,6 +252,7 @@ class Story:
             ("tools/call", {"name": name, "arguments": {"note": TOLD} if name == "say" else {}}, {}) for name in names
         ]
         asked += [
+            ("tools/call", {"name": "ask", "arguments": {"note": "this one waits"}}, {}),
             ("tools/list", {}, {}), ("tools/call", {"name": "say", "arguments": TOLD}, {}),
             ("tools/call", {"name": "say", "arguments": {"note": "m"}}, {"interlock/run_id": TOLD}),
             ("tools/call", {"name": "say", "arguments": {"note": "m"}}, {"interlock/call_id": TOLD}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import interlock
 from interlock.core.principal import Role
 from interlock.faces.http import server
 from interlock.faces.http.compose import compose
-from tests.faces.serving import Process, key_of
+from tests.faces.serving import Process, Wire, key_of
 
 CONFIG = 'policy: {allow: ["*"]}\nledger: {url: "sqlite:///interlock.db", synchronous: "off"}\n'
 TOOLS = '''
@@ -114,6 +116,46 @@ def test_each_call_and_each_stop_is_a_line_of_json_on_standard_error(folder: Pat
     assert (stop["logger"], stop["run_id"], stop["stop_reason"]) == ("interlock.stops", "r1", "cancelled")
     assert call["at"].endswith("Z")
     assert call["at"] <= stop["at"]
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes spans, as OTLP over HTTP has them."""
+
+    came: list[bytes]
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        self.came.append(gzip.decompress(raw) if self.headers["content-encoding"] == "gzip" else raw)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_calls_are_spans_below_their_callers_where_the_environment_names_a_collector(
+    folder: Path, wanted: bool
+) -> None:
+    (folder / "interlock.yaml").write_text(f"{CONFIG}telemetry: {{traces: {json.dumps(wanted)}}}\n")
+    Collector.came = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        listening = threading.Thread(target=collector.serve_forever, args=(0.01,))
+        listening.start()
+        serving = Process(folder, env={"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}"})
+        key, trace_id = key_of(folder, Role.AGENT), "4bf92f3577b34da6a3ce929d0e0e4736"
+        serving.ask("POST", "/v1/runs", key, {"run_id": "r1"})
+        with Wire(serving.port, key) as wire:
+            said = {"tool": "nowhere", "call_id": "c1"}
+            wire.ask("POST", "/v1/runs/r1/calls", said, traceparent=f"00-{trace_id}-00f067aa0ba902b7-01")
+        assert serving.end() == 0
+        collector.shutdown()
+        listening.join()
+    told = b"".join(Collector.came)
+    assert (b"execute_tool nowhere" in told) is wanted
+    assert (bytes.fromhex(trace_id) in told) is wanted
+    assert serving.log.read_text().count("\n") == 1  # the call's line, and no complaint
 
 
 def test_a_public_address_without_a_key_is_refused(folder: Path) -> None:

@@ -91,14 +91,14 @@ def serve(
 def _serve(gateway: Gateway, identity: Identity, listening: socket) -> None:
     import uvicorn
 
-    from interlock.faces.http import logs, server
+    from interlock.faces.http import logs, server, traces
     from interlock.faces.http.compose import compose
 
     logs.begin(gateway.redactor.redact_text)
     # uvicorn raises the signal again when it has ended: then there is still a gateway to be closed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
-    app = compose(gateway, identity, around=[server.settled_in()])
+    app = compose(gateway, identity, around=[server.settled_in(), traces.exported(gateway)])
     uvicorn.Server(server.settings_for(app)).run(sockets=[listening])
 
 
@@ -162,12 +162,12 @@ def worker() -> App:
     """The application of one worker process, with a gateway of its own, which ends with it."""
     import asyncio
 
-    from interlock.faces.http import logs, server
+    from interlock.faces.http import logs, server, traces
     from interlock.faces.http.compose import compose
 
     gateway = gateway_of(msgspec.json.decode(os.environ[HANDED_ON], type=Asked))
     logs.begin(gateway.redactor.redact_text)
-    app = compose(gateway, around=[server.settled_in()])
+    app = compose(gateway, around=[server.settled_in(), traces.exported(gateway)])
 
     async def close() -> None:
         await asyncio.to_thread(gateway.close)

@@ -100,6 +100,13 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive, said: _Said) -> None:
         headers = headers_of(scope)
         said.request_id = self._request_id(headers.get("x-request-id", ""))
+        if "traceparent" in headers:
+            with self.service.gateway.telemetry.inside(headers):
+                await self._routed(headers, scope, receive, said)
+        else:
+            await self._routed(headers, scope, receive, said)
+
+    async def _routed(self, headers: dict[str, str], scope: Scope, receive: Receive, said: _Said) -> None:
         raw_path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         method = scope["method"]
         found = self._router.find("GET" if method == "HEAD" else method, raw_path)

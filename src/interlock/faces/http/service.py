@@ -160,7 +160,8 @@ class Service:
     ) -> Outcome:
         """One call of a run. Raises KeyReused, LedgerUnavailable, Problem 422 for ids that cannot be. A name that no
         tool can have is refused by the gateway: models make them up."""
-        return await self.gateway.acall(self.call_of(run, tool, args, call_id=call_id, key=key, step_id=step_id))
+        call = self.call_of(run, tool, args, call_id=call_id, key=key, step_id=step_id)
+        return await self.gateway.acall(call, self.gateway.telemetry.served)
 
     def call_of(
         self, run: Run, tool: str, args: Mapping[str, Any], *, call_id: str, key: str = "", step_id: str = ""
