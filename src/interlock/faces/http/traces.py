@@ -1,7 +1,7 @@
 """Spans of a service, sent to a collector: where the environment names one, as every program with OpenTelemetry does.
 
-Not the spans (`telemetry.py`). Law: OTEL_EXPORTER_OTLP_ENDPOINT switches it on; a provider that the program behind `--app`
-has set up is left as it is; what was not sent yet is sent before the process goes.
+Not the spans (`telemetry.py`). Law: OTEL_EXPORTER_OTLP_ENDPOINT switches it on; a provider that the program behind
+`--app` has set up is left as it is; what was not sent yet is sent before the process goes.
 """
 
 from __future__ import annotations
