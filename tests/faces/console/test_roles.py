@@ -15,6 +15,7 @@ ANSWERING = {"/approvals/{approval_id}/approve", "/approvals/{approval_id}/rejec
 OPERATING = {
     "/run/reconcile", "/run/top-up", "/switches/kill", "/switches/release", "/tool/accept", "/audit/checkpoint",
 }
+OF_NO_TENANT = {"/switches", "/tools", "/tool"}  #: nothing in their address can name a tenant
 MAY = {
     Role.APPROVER: ALL | ANSWERING | {"/sign-out"},
     Role.OPERATOR: ALL | READING | OPERATING | {"/sign-out"},
@@ -91,7 +92,10 @@ def test_the_other_tenants_things_do_not_exist(world, person):
         robin.post("/switches/release", csrf),
         robin.post("/policy", csrf, tenant="acme", agent="bot", env="prod", tool="ticket.read", args="{}"),
         robin.post("/tool/accept", csrf, tool="refund.create", offered="x"),
+        robin.get("/console/live", tenant="acme"),
     ]
+    tried = {answer.request.url.path.replace(theirs.approval_id, "{approval_id}") for answer in answers}
+    assert tried == (ALL | READING | ANSWERING | OPERATING) - OF_NO_TENANT
     assert [answer.status_code for answer in answers] == [404] * len(answers)
     entries = list(world.gateway.audit.entries("globex"))[before:]
     assert [entry.kind for entry in entries] == ["turned_away"] * len(answers)
