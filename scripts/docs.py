@@ -110,6 +110,8 @@ File.audit
     Where signed checkpoints go, and what signs them.
 File.telemetry
     Whether spans are made.
+File.doctor
+    What `interlock doctor` is told.
 File.limits
     The most that goes through one call.
 File.serve
@@ -347,6 +349,10 @@ Audit.every
     A tenant's tip is signed after so many entries, or a second after it moved.
 Telemetry.traces
     Spans by the OpenTelemetry GenAI conventions, where the extra `interlock[otel]` is installed.
+Doctor.unasked
+    Tools that write, and that nobody need be asked about: by name or glob.
+Doctor.baseline
+    The folder of traces that a change is held against, relative to the config.
 LimitsSection.argument_bytes
     Of the arguments of a call.
 LimitsSection.argument_depth

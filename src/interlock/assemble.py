@@ -89,6 +89,17 @@ def look(config: Config) -> Gateway:
     return gateway
 
 
+def require_ledger(config: Config) -> None:
+    """Raises LedgerUnavailable where opening the ledger would make it, or migrate it. It is only looked at."""
+    from interlock.stores import standing
+
+    path = ledger_file(config)
+    if path is not None:
+        standing.require_sqlite(path, _board_file(path))
+    elif config.ledger.startswith("postgresql://"):
+        standing.require_postgres(config.ledger)
+
+
 def _ledger(config: Config) -> tuple[Store, SwitchBoard]:
     if config.ledger.startswith("postgresql://"):
         from interlock.stores.postgres import PostgresStore
@@ -105,7 +116,11 @@ def _ledger(config: Config) -> tuple[Store, SwitchBoard]:
 
     if not path.parent.is_dir():
         raise LedgerUnavailable(f"ledger {path.name}: its folder {path.parent} does not exist; create it")
-    return SqliteStore(path, synchronous=config.synchronous), SqliteSwitchBoard(path.with_name(path.name + ".switches"))
+    return SqliteStore(path, synchronous=config.synchronous), SqliteSwitchBoard(_board_file(path))
+
+
+def _board_file(path: Path) -> Path:
+    return path.with_name(path.name + ".switches")
 
 
 def public_url(config: Config) -> str:

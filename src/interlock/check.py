@@ -6,6 +6,7 @@ changes what the policy does; it names the place, the thing and the remedy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
@@ -65,8 +66,7 @@ def check(config: Config, tools: Mapping[str, Tool] | None = None, pins: Iterabl
     the command line, the tools are those that the config names, those of its upstreams whose definition is pinned, and
     those of OpenAPI documents that are files.
     """
-    described, troubles = ({}, []) if tools else described_tools(config)
-    known = dict(tools) if tools else {**named_tools(config), **pinned_tools(config, pins), **described}
+    known, troubles = (dict(tools), []) if tools else known_tools(config, pins)
     lines = tuple(line for name in sorted(known) for line in _lines(config, known[name]))
     warnings = (*warnings_for(config, known, registered=bool(tools)), *troubles)
     return Report(config.name, config.policy.version, len(config.policy.rules), lines, warnings)
@@ -78,6 +78,20 @@ def surely_denied(policy: Policy, tool: Tool, who: ToolCall) -> bool:
     if not any(bound.rule.then is Verdict.ALLOW for bound in rules):
         return True
     return any(bound.condition is None and bound.rule.then >= Verdict.DENY for bound in rules)
+
+
+def known_tools(
+    config: Config, pins: Iterable[Pin], used: Mapping[str, Tool] | None = None
+) -> tuple[dict[str, Tool], list[str]]:
+    """The tools of a config without its program: named there, `used` by runs, pinned, described in files; and what is
+    wrong with those files."""
+    described, troubles = described_tools(config)
+    return {**named_tools(config), **(used or {}), **pinned_tools(config, pins), **described}, troubles
+
+
+def example_of(glob: str) -> str:
+    """A name that a glob matches, spelled as the glob is."""
+    return re.sub(r"\[!?(.).*?\]", r"\1", glob)
 
 
 def named_tools(config: Config) -> dict[str, Tool]:

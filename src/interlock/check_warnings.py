@@ -23,7 +23,7 @@ MOST_PAIRS = 100_000  #: of a rule and a tool, that a program's first run looks 
 
 def warnings_for(config: Config, tools: Mapping[str, Tool], *, registered: bool) -> Iterator[str]:
     """Everything that looks odd, as `interlock.yaml:12: …`. `registered`: the tools are all there are."""
-    yield from _grants_all(config)
+    yield from grants_everything(config)
     if registered:
         yield from _names_nobody(config, tools)
     for rule, where in _own_rules(config):
@@ -54,7 +54,8 @@ def _own_rules(config: Config) -> Iterator[tuple[Rule, str]]:
         yield by_id[raw["id"]], f"{config.source.at(place)}: rule {raw['id']}"
 
 
-def _grants_all(config: Config) -> Iterator[str]:
+def grants_everything(config: Config) -> Iterator[str]:
+    """The places that allow every tool."""
     places: list[Place] = [("policy", "allow"), *(("tenants", name, "policy", "allow") for name in config.tenants)]
     for place in places:
         if "*" in _texts_at(config, place):

@@ -7,7 +7,6 @@ cases tell those apart, because they are weighed by the `decide` that weighs rea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from itertools import product
@@ -17,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from interlock.cases import run_cases
-from interlock.check import EVERYONE, Line, line_of, named_tools, weighed
+from interlock.check import EVERYONE, Line, example_of, line_of, named_tools, weighed
 from interlock.config import Config
 from interlock.config.stricter import dedupe_rank
 from interlock.config.values import Limited
@@ -90,7 +89,7 @@ def _names(old: Config, new: Config) -> list[str]:
     """What either config names; and for each glob a name that it matches, spelled as the glob is."""
     globs = {glob for config in (old, new) for rule in config.policy.rules for glob in rule.tools}
     globs |= {glob for config in (old, new) for glob in config.tools}
-    return sorted({*named_tools(old), *named_tools(new), *(re.sub(r"\[!?(.).*?\]", r"\1", glob) for glob in globs)})
+    return sorted({*named_tools(old), *named_tools(new), *map(example_of, globs)})
 
 
 Weighed = tuple[list[Rule], list[tuple[Rule, str]]]

@@ -98,6 +98,7 @@ def _built(source: Source, base: Path, path: Path | None) -> Config:
         prices={name: values.Price(**dict(entry)) for name, entry in file.prices.items()},
         audit=values.AuditSettings(**dict(file.audit)),
         telemetry=values.TelemetrySettings(**dict(file.telemetry)),
+        doctor=values.DoctorSettings(**dict(file.doctor)),
         limits=values.SizeLimits(**dict(file.limits)),
         serve=file.serve,
         lease=file.lease,

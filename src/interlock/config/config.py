@@ -32,6 +32,7 @@ from interlock.config.values import (
     Architecture,
     AuditSettings,
     Caps,
+    DoctorSettings,
     Limited,
     LoggingSettings,
     Price,
@@ -80,6 +81,7 @@ class Config:
     prices: Mapping[str, Price]
     audit: AuditSettings
     telemetry: TelemetrySettings
+    doctor: DoctorSettings
     limits: SizeLimits
     serve: Serve
     lease: int  #: microseconds that the right to perform a call lasts without a sign of life

@@ -279,6 +279,13 @@ class Telemetry(Section):
     traces: bool = True
 
 
+class Doctor(Section):
+    """What `interlock doctor` cannot know by itself."""
+
+    unasked: Globs = ()
+    baseline: Text | None = None
+
+
 class LimitsSection(Section):
     """The most that goes through one call."""
 
@@ -324,6 +331,7 @@ class File(Section):
     prices: dict[Annotated[str, named("model")], PriceEntry] = {}
     audit: Audit = Audit()
     telemetry: Telemetry = Telemetry()
+    doctor: Doctor = Doctor()
     limits: LimitsSection = LimitsSection()
     serve: Serve = Serve()
     lease: Annotated[Duration, Field(ge=1_000_000, le=3_600_000_000)] = 30_000_000

@@ -147,6 +147,13 @@ class SizeLimits(Struct, frozen=True):
     result_bytes: int = 1_048_576
 
 
+class DoctorSettings(Struct, frozen=True):
+    """What `interlock doctor` is told."""
+
+    unasked: tuple[str, ...] = ()  #: globs over tools that write, and that nobody need be asked about
+    baseline: str | None = None  #: a folder of traces, as written: relative to `Config.base`
+
+
 class Architecture(Struct, frozen=True):
     """Who owns what. Said for people; nothing depends on it."""
 

@@ -22,6 +22,7 @@ from interlock.faces import (
     cli_approvals,
     cli_audit,
     cli_control,
+    cli_doctor,
     cli_keys,
     cli_mcp,
     cli_policy,
@@ -68,6 +69,7 @@ def _before(
 
 app.command()(cli_start.init)
 app.command()(cli_policy.check)
+app.command()(cli_doctor.doctor)
 app.command()(cli_start.demo)
 app.command()(cli_serve.serve)
 app.command()(cli_mcp.mcp)

@@ -32,12 +32,15 @@ def read_config(given: Path | None) -> Config:
 
 
 @contextmanager
-def look(given: Path | None) -> Iterator[Gateway]:
-    """The ledger for reading, while another program may be writing to it."""
+def look(given: Path | None, *, untouched: bool = False) -> Iterator[Gateway]:
+    """The ledger for reading, while another program may be writing to it. `untouched`: one that would have to be
+    migrated first is refused."""
     from interlock import assemble
 
     config = read_config(given)
     _must_exist(config)
+    if untouched:
+        assemble.require_ledger(config)
     with assemble.look(config) as gateway:
         yield gateway
 

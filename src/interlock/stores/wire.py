@@ -14,6 +14,7 @@ import select
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import psycopg
 from psycopg import pq
 
 from interlock.errors import ConfigError, LedgerUnavailable
-from interlock.stores.migrate import TABLE, migrate, pending
+from interlock.stores.migrate import TABLE, Migration, migrate, migrations, pending
 from interlock.stores.postgres_words import error_of, remedy_for, settings_of, went_away
 
 #: Every statement finds its rows by an index, whatever the statistics of a young table say. A process that is frozen
@@ -145,6 +146,16 @@ class Wire:
         if problem is not None:
             raise problem  # out here, as above
 
+    def pending(self, folder: str) -> list[Migration]:
+        """What is still to be applied to the database. It is only looked at."""
+        problem: LedgerUnavailable | None = None
+        try:
+            with self._connect() as connection:
+                return _pending(connection, folder)
+        except psycopg.Error as error:
+            problem = self._unavailable(error)
+        raise problem  # out here, as above
+
     def idle(self) -> bool:
         """True where there is a connection, and nothing has come on it unasked: a server that goes says so."""
         connection = self._connection
@@ -259,15 +270,24 @@ def _migrate(connection: psycopg.Connection[Any], folder: str) -> None:
     if encoding != "UTF8":
         raise ConfigError(f"the ledger's database is encoded in {encoding}; create it with ENCODING 'UTF8'")
 
-    def execute(statement: str) -> list[tuple[Any, ...]]:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-    if execute(f"SELECT to_regclass('{TABLE}') IS NOT NULL") == [(True,)] and not pending(folder, execute):
+    if not _pending(connection, folder):
         return  # nothing to do takes no lock, and needs no right to create anything
+    execute = partial(_rows, connection)
     with connection.transaction():
         execute(f"SELECT pg_advisory_xact_lock({MIGRATING})")
         migrate(folder, execute)
+
+
+def _pending(connection: psycopg.Connection[Any], folder: str) -> list[Migration]:
+    execute = partial(_rows, connection)
+    if execute(f"SELECT to_regclass('{TABLE}') IS NOT NULL") == [(True,)]:
+        return pending(folder, execute)
+    return migrations(folder)
+
+
+def _rows(connection: psycopg.Connection[Any], statement: str) -> list[tuple[Any, ...]]:
+    cursor = connection.execute(statement.encode())
+    return cursor.fetchall() if cursor.description else []
 
 
 def texts(values: Sequence[str | None]) -> bytes:
