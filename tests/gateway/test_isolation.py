@@ -86,10 +86,11 @@ VERBS = {
         "stop_reason",
         "status",
         "report",
+        "tools",
         "run_id",
         "tenant",
     },
-    interlock.Gateway: {"run", "tool", "register", "call", "acall", "aadmit", "asettle", "close"},
+    interlock.Gateway: {"run", "tool", "register", "judged", "call", "acall", "aadmit", "asettle", "close"},
     interlock.audit_log.AuditLog: {"tenants", "entries", "verify", "checkpoint", "checkpoints", "export"},
 }
 
@@ -106,6 +107,7 @@ def seen_by(gw, tenant):
     return repr(
         [
             run.report(),
+            run.tools(),
             run.stop_reason,
             run.status,
             gw.control.approvals(tenant),
