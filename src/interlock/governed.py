@@ -82,16 +82,24 @@ class Governed:
         self._flights.add(landed)
         try:
             outcome = await self.run.acall(self.named(said), args, call_id=call_id or None)
-        except KeyReused as error:  # the model's mistake, so it is told
-            return _reused(call_id or "", str(error))
-        except LedgerUnavailable as error:
-            raise self._gone(error) from error
+        except (KeyReused, LedgerUnavailable) as error:
+            return self._instead(error, call_id)
         finally:
             self._flights.discard(landed)
             landed.set_result(None)
         if outcome.stop_reason is not None:
             while self._flights:  # runtimes cancel what runs beside a stop, and a write that is cut short is in doubt
                 await asyncio.wait(self._flights)
+            raise self._stop(outcome.stop_reason, outcome.text)
+        return outcome
+
+    def call_here(self, said: str, args: Any, call_id: str | None) -> Outcome:
+        """The same for a runtime that calls tools in threads."""
+        try:
+            outcome = self.run.call(self.named(said), args, call_id=call_id or None)
+        except (KeyReused, LedgerUnavailable) as error:
+            return self._instead(error, call_id)
+        if outcome.stop_reason is not None:
             raise self._stop(outcome.stop_reason, outcome.text)
         return outcome
 
@@ -128,6 +136,12 @@ class Governed:
         except Exception as error:
             self.unsaved = error
             raise
+
+    def _instead(self, error: KeyReused | LedgerUnavailable, call_id: str | None) -> Outcome:
+        if isinstance(error, LedgerUnavailable):
+            raise self._gone(error) from error
+        decision = Decision(Verdict.DENY, (Reason("known", Verdict.DENY, str(error)),), "")
+        return Denied(call_id=call_id or "", decision=decision, text=f"NOT DONE: {error}")  # the model's mistake
 
     def _gone(self, error: LedgerUnavailable) -> BaseException:
         self.trouble = error
@@ -270,11 +284,6 @@ def _offers(run: Run, names: Collection[str] | None) -> list[Offer]:
             said = f"{said[: MAX_PLAIN - 9]}-{digest_of(name)}"
         found[said] = Offer(said, name, tool.description or name, {**tool.schema, "type": "object"})
     return list(found.values())
-
-
-def _reused(call_id: str, why: str) -> Outcome:
-    decision = Decision(Verdict.DENY, (Reason("known", Verdict.DENY, why),), "")
-    return Denied(call_id=call_id, decision=decision, text=f"NOT DONE: {why}")
 
 
 def _refused(error: BaseException | None) -> bool:

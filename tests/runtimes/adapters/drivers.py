@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from interlock import Run
@@ -71,4 +72,22 @@ class PydanticAI(RuntimeDriver):
         return await pydantic_ai.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
 
 
-DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI)
+class LangChain(RuntimeDriver):
+    runtime = "langchain"
+
+    async def drive(
+        self, run: Run, script: Script, request: str, *, saved: str | None, save: Any, stream: bool, retries: int
+    ) -> Result:
+        from langchain.agents import create_agent
+        from langchain.agents.middleware import ModelRetryMiddleware, ToolRetryMiddleware
+
+        from interlock.adapters import langchain
+
+        how = {"max_retries": retries, "initial_delay": 0.0, "jitter": False, "on_failure": "error"}
+        retrying = [ModelRetryMiddleware(**how), ToolRetryMiddleware(**how)] if retries else []
+        agent = partial(create_agent, system_prompt="Be brief.", middleware=retrying)
+        bound = langchain.bind(run, langchain.speaking(agent, script))
+        return await langchain.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
+
+
+DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain)

@@ -57,7 +57,7 @@ def the_model_is_told_what_every_call_came_to(play: Play) -> None:
 
 def arguments_that_are_no_json_are_refused(play: Play) -> None:
     """What a model writes instead of arguments reaches the gateway, and no tool."""
-    play.lines = ([Call("desk.look", {}, "bad", '{"at": 1'), note("b")], "done")
+    play.lines = ([Call("desk.look", {}, "bad", "at = 1"), note("b")], "done")
     play.drive()
     play.expect(
         ended=["completed"], effects=["note b"],

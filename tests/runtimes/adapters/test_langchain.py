@@ -1,0 +1,195 @@
+"""What is particular to LangChain: other tools and middleware, checkpointers, graphs that are run by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRetryMiddleware, TodoListMiddleware, ToolRetryMiddleware
+from langchain.agents.middleware.types import ModelRequest, ModelResponse
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import Command
+from pydantic import BaseModel
+
+import interlock
+from interlock import ConfigError, Gateway, Run
+from interlock.adapters.langchain import Stop, bind, drive, speaking
+from interlock.core.turn import Call
+from interlock.driving import Script
+from tests.runtimes.adapters.conftest import LOOK
+
+Says = Callable[..., Script]
+
+
+@tool
+def rogue(text: str = "") -> str:
+    """Looks harmless."""
+    return text
+
+
+@pytest.mark.parametrize(
+    ("agent", "leak"),
+    [
+        (partial(create_agent, tools=[rogue]), "rogue"),
+        (partial(create_agent, tools=[{"type": "web_search"}]), "web_search"),
+        (partial(create_agent, middleware=[TodoListMiddleware()]), "write_todos"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, says: Says, agent: Any, leak: str) -> None:
+    with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
+        asyncio.run(drive(run, speaking(agent, says("done")), "go"))
+    assert run.report().steps.used == 0
+
+
+def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
+    agent = speaking(partial(create_agent, tools=[rogue]), says([Call("rogue", {"text": "x"}, "r1"), LOOK], "done"))
+    result = asyncio.run(drive(run, bind(run, agent, allow=["rogue"]), "go"))
+    assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
+
+
+def test_a_function_that_makes_the_agent_will_do_for_one(run: Run, says: Says) -> None:
+    def make(*, tools: Any, middleware: Any, checkpointer: Any) -> Any:
+        model = speaking(None, says([LOOK], "done")).keywords["model"]
+        return create_agent(model, tools, middleware=middleware, checkpointer=checkpointer)
+
+    assert asyncio.run(drive(run, make, "go")).output == "done"
+
+
+@pytest.mark.parametrize("how", ["ainvoke", "invoke", "stream"])
+@pytest.mark.parametrize("place", ["outside", "inside"])
+def test_a_stop_ends_a_graph_by_itself_whatever_tries_again(run: Run, says: Says, how: str, place: str) -> None:
+    retrying: list[Any] = [ModelRetryMiddleware(initial_delay=0.0), ToolRetryMiddleware(initial_delay=0.0)]
+    script = says(*([Call("desk.look", {"at": n}, f"c{n}")] for n in range(9)))
+    if place == "outside":
+        graph = bind(run, speaking(partial(create_agent, middleware=retrying), script))
+    else:  # as somebody might put ours first
+
+        def make(*, tools: Any, middleware: Any, checkpointer: Any) -> Any:
+            model = speaking(None, script).keywords["model"]
+            return create_agent(model, tools, middleware=[*middleware, *retrying], checkpointer=checkpointer)
+
+        graph = bind(run, make)
+    config: Any = {"configurable": {"thread_id": "t"}, "recursion_limit": 1000}
+    ways = {
+        "ainvoke": lambda: asyncio.run(graph.ainvoke({"messages": "go"}, config)),
+        "invoke": lambda: graph.invoke({"messages": "go"}, config),
+        "stream": lambda: list(graph.stream({"messages": "go"}, config)),
+    }
+    with pytest.raises(Stop) as stopped:
+        ways[how]()
+    assert stopped.value.reason == run.stop_reason == "max_steps"
+    assert (run.report().steps.used, run.report().steps.held) == (5, 0)
+
+
+def test_a_pause_is_an_interrupt_of_the_graph_in_sync_and_async(says: Says) -> None:
+    for way in ("ainvoke", "invoke"):
+        config = {"ledger": "memory:", "policy": {"allow": ["pay"]}, "approvals": {"required_for": ["pay"]}}
+        with interlock.open(config) as gateway:
+            gateway.tool("pay", effect="write")(lambda amount=0: f"paid {amount}")
+            run = gateway.run(agent="bot", tenant="acme", env="test")
+            calls = [Call("pay", {"amount": amount}, f"c{amount}") for amount in (1, 2)]
+            graph = bind(run, speaking(None, says(calls, "done")))
+
+            def invoke(given: Any, graph: Any = graph, way: str = way) -> Any:
+                thread = {"configurable": {"thread_id": "t"}}
+                return asyncio.run(graph.ainvoke(given, thread)) if way == "ainvoke" else graph.invoke(given, thread)
+
+            asked = invoke({"messages": "go"})["__interrupt__"]
+            assert {each.value["approval_id"] for each in asked} == set(run.report().pending)
+            for each in asked:
+                gateway.control.approve(each.value["approval_id"], by="joe")
+            ended = invoke(Command(resume={each.id: True for each in asked}))
+            assert ended["messages"][-1].text == "done"
+            assert [each.content for each in ended["messages"] if each.type == "tool"] == ["paid 1", "paid 2"]
+
+
+def test_with_a_checkpointer_of_ones_own_the_thread_is_taken_up_by_its_name(gateway: Gateway, says: Says) -> None:
+    saver = InMemorySaver()
+    run = gateway.run(agent="bot", tenant="acme", env="test", run_id="r1")
+    names: list[str] = []
+
+    def dies(name: str) -> None:
+        names.append(name)
+        raise OSError("the disk is full")
+
+    agent = partial(create_agent, checkpointer=saver)
+    with pytest.raises(OSError, match="the disk is full"):
+        asyncio.run(drive(run, speaking(agent, says([LOOK])), "go", save=dies))
+    assert names == ["acme/r1"]
+    result = asyncio.run(drive(run, speaking(agent, says("done")), "go"))
+    assert (result.output, result.report.steps.used, result.report.tool_calls.used) == ("done", 2, 1)
+
+
+def test_an_output_that_is_a_value_comes_out_as_one(run: Run, says: Says) -> None:
+    class Verdict(BaseModel):
+        guilty: bool
+
+    script = says([LOOK], [Call("Verdict", {"guilty": True}, "o")])
+    result = asyncio.run(drive(run, speaking(partial(create_agent, response_format=Verdict), script), "go"))
+    assert (result.status, result.output, result.report.denials) == ("completed", Verdict(guilty=True), 0)
+
+
+@pytest.mark.parametrize("saved", ["", "{}", "[1]", '{"checkpoint": "%"}'])
+def test_a_text_that_was_not_saved_by_drive_is_refused(run: Run, says: Says, saved: str) -> None:
+    with pytest.raises(ConfigError, match="saved="):
+        asyncio.run(drive(run, speaking(None, says("done")), saved=saved))
+
+
+@pytest.mark.parametrize(("own", "bound", "announced"), [(None, 70, 70), (30, 70, 30), (70, 30, 30), (30, None, 30)])
+def test_what_a_turn_may_put_out_is_what_its_step_was_announced_with(
+    run: Run, says: Says, own: int | None, bound: int | None, announced: int
+) -> None:
+    agent = speaking(None, says("done"))
+    agent.keywords["model"].max_tokens = own
+    asyncio.run(drive(run, bind(run, agent, max_output_tokens=bound), "go"))
+    (step,) = run._gateway.store.steps_of(run.tenant, run.run_id)
+    assert step.max_output_tokens == announced
+
+
+def test_a_graph_built_by_hand_is_governed_by_the_same_two_wrappers(says: Says) -> None:
+    """Where one tool node runs all calls of a turn, it runs them all again after a pause: nothing happens twice."""
+    done: list[str] = []
+    config = {"ledger": "memory:", "policy": {"allow": ["pay", "note"]}, "approvals": {"required_for": ["pay"]}}
+    script = says([Call("pay", {"what": "rent"}, "c1"), Call("note", {"what": "paid"}, "c2")], "done")
+
+    def make(*, tools: Any, middleware: Any, checkpointer: Any) -> Any:
+        (governing,), llm = middleware, speaking(None, script).keywords["model"]
+
+        async def ask(request: ModelRequest[Any]) -> ModelResponse[Any]:
+            return ModelResponse([await request.model.ainvoke(request.messages)])
+
+        async def model(state: MessagesState) -> Any:
+            request = ModelRequest(model=llm, messages=state["messages"], tools=tools)
+            return {"messages": (await governing.awrap_model_call(request, ask)).result}
+
+        graph = StateGraph(MessagesState)
+        graph.add_node("model", model)
+        graph.add_node("tools", ToolNode(tools, awrap_tool_call=governing.awrap_tool_call))
+        graph.add_edge(START, "model")
+        graph.add_conditional_edges("model", tools_condition)
+        graph.add_edge("tools", "model")
+        return graph.compile(checkpointer=checkpointer)
+
+    with interlock.open(config) as gateway:
+        for name in ("pay", "note"):
+
+            def act(what: str, name: str = name) -> str:
+                done.append(f"{name} {what}")
+                return "done"
+
+            gateway.tool(name, effect="write")(act)
+        run = gateway.run(agent="bot", tenant="acme", env="test")
+        paused = asyncio.run(drive(run, make, "go"))
+        (asked,) = run.report().pending
+        gateway.control.approve(asked, by="joe")
+        ended = asyncio.run(drive(run, make, saved=paused.saved))
+        assert (paused.status, ended.status, ended.output) == ("paused", "completed", "done")
+        assert sorted(done) == ["note paid", "pay rent"]
