@@ -12,7 +12,7 @@ import json
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +28,9 @@ from interlock.results import error_text
 if TYPE_CHECKING:
     from interlock.runs import Run
 
+T = TypeVar("T")
+
+FORMAT = 1  #: of what is saved
 NOTHING = Usage(input_tokens=0, output_tokens=0)
 
 
@@ -64,10 +67,10 @@ class Governed:
     """One run in one runtime. `stop` makes the exception that really ends a run there."""
 
     def __init__(
-        self, run: Run, stop: Callable[[str, str], BaseException] = RunStopped, *,
+        self, run: Run, runtime: str, stop: Callable[[str, str], BaseException] = RunStopped, *,
         tools: Collection[str] | None = None, max_output_tokens: int | None = None,
     ) -> None:
-        self.run = run
+        self.run, self.runtime = run, runtime
         self.offers = {offer.said: offer for offer in _offers(run, tools)}
         self.max_output_tokens = max_output_tokens
         self.trouble: LedgerUnavailable | None = None
@@ -127,15 +130,35 @@ class Governed:
         """The runtime's own stop."""
         return self._stop(error.reason, error.detail)
 
-    def saving(self, save: Callable[[str], None] | None, saved: str) -> None:
-        """Hand the program what to go on from."""
-        if save is None:
-            return
+    def saving(self, save: Callable[[str], None] | None, state: Any) -> str:
+        """What to go on from, as a text, which the program is handed. `state`: the runtime's own, as JSON has it."""
+        saved = json.dumps({**self._whose, "state": state})
+        if save is not None:
+            try:
+                save(saved)
+            except Exception as error:
+                self.unsaved = error
+                raise
+        return saved
+
+    async def saved(self, text: str, read: Callable[[Any], Awaitable[T] | T]) -> T:
+        """What was saved, as the runtime reads it. Raises ConfigError where that is none, or of another run."""
         try:
-            save(saved)
-        except Exception as error:
-            self.unsaved = error
-            raise
+            said = json.loads(text)
+            state = said.pop("state")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"saved= is nothing that drive() has saved: {error!r}") from None
+        if said != self._whose:
+            raise ConfigError(f"saved= is of {said}, and this is {self._whose}")
+        try:
+            found = read(state)
+            return await found if isinstance(found, Awaitable) else found
+        except Exception as error:  # whatever a runtime makes of it
+            raise ConfigError(f"saved= cannot be read by {self.runtime}: {error_text(error)}") from error
+
+    @property
+    def _whose(self) -> dict[str, Any]:
+        return {"interlock": FORMAT, "runtime": self.runtime, "tenant": self.run.tenant, "run_id": self.run.run_id}
 
     def _instead(self, error: KeyReused | LedgerUnavailable, call_id: str | None) -> Outcome:
         if isinstance(error, LedgerUnavailable):

@@ -120,7 +120,7 @@ def bind(
     when the model would be offered them. Let one pass by the name that the error gives (`allow`), or do without."""
     own = agent.keywords if isinstance(agent, partial) else {}
     refuse((_name_of(tool) for tool in own.get("tools") or ()), allow)
-    governing = Governing(Governed(run, Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
+    governing = Governing(Governed(run, "langchain", Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
     ours = [
         StructuredTool(
             name=offer.said, description=offer.description, args_schema=offer.schema, func=_never, coroutine=_anever
@@ -152,13 +152,12 @@ async def drive(
     config: Any = {"recursion_limit": NEVER, **options.pop("config", {}), **thread}
 
     async def waits() -> str:
-        text = await saver.text(config) if isinstance(saver, Portable) else thread["configurable"]["thread_id"]
-        governing.governed.saving(save, text)
-        return text
+        state = await saver.state(config) if isinstance(saver, Portable) else thread
+        return governing.governed.saving(save, state)
 
     async def go() -> Ended:
         if saved is not None and isinstance(saver, Portable):
-            await saver.restore(config, saved)
+            await saver.restore(config, await governing.governed.saved(saved, saver.read))
         state = await graph.aget_state(config)
         given: Any = None if state.next else {"messages": [HumanMessage(request)]}
         if state.interrupts:

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from agents import Agent, AgentsException, FunctionTool, ModelResponse, RunConfig, Runner, RunState
@@ -133,8 +133,8 @@ def bind(
     if isinstance(agent.model, Metered):
         raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
     refuse(_leaks(agent, run), allow)
-    governed, settings = Governed(run, Stop, tools=tools, max_output_tokens=max_output_tokens), agent.model_settings
-    model = Metered(governed, agent.model)
+    governed = Governed(run, "openai_agents", Stop, tools=tools, max_output_tokens=max_output_tokens)
+    model, settings = Metered(governed, agent.model), agent.model_settings
     ours = [
         FunctionTool(
             offer.said, offer.description, offer.schema, gate, strict_json_schema=False, needs_approval=gate.waits
@@ -170,12 +170,10 @@ async def drive(
     async def go() -> Ended:
         given = request
         if saved is not None:
-            given = await RunState.from_string(bound, saved)
+            given = await model.governed.saved(saved, partial(RunState.from_json, bound))
         while True:
             if isinstance(given, RunState) and not await _moves(given, model.gates):
-                waits = given.to_string()
-                model.governed.saving(save, waits)
-                return Ended(saved=waits)
+                return Ended(saved=model.governed.saving(save, given.to_json()))
             if on_event is None:
                 result: Any = await Runner.run(bound, given, max_turns=None, run_config=config, **options)
             else:

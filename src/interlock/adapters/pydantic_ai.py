@@ -143,7 +143,7 @@ def bind(
     the name that the error gives (`allow`), or do without."""
     functions = [each for each in _each(agent.output_type) if inspect.isroutine(each)]
     refuse((f"output function {each.__name__}" for each in functions), allow)
-    return Bound(agent, Governed(run, tools=tools, max_output_tokens=max_output_tokens), allow)
+    return Bound(agent, Governed(run, "pydantic_ai", tools=tools, max_output_tokens=max_output_tokens), allow)
 
 
 async def drive(
@@ -160,12 +160,12 @@ async def drive(
     async def go() -> Ended:
         given: dict[str, Any] = {"user_prompt": request}
         if saved is not None:
-            history = ModelMessagesTypeAdapter.validate_json(saved)
+            history = await bound.governed.saved(saved, ModelMessagesTypeAdapter.validate_python)
             given = {"message_history": history, "deferred_tool_results": _once_more(history)}
         async with bound.iter(**given, **options) as running:
             async for node in running:
                 if Agent.is_call_tools_node(node):
-                    bound.governed.saving(save, ModelMessagesTypeAdapter.dump_json(running.all_messages()).decode())
+                    bound.governed.saving(save, _state(running.all_messages()))
                 if on_event is not None and (Agent.is_call_tools_node(node) or Agent.is_model_request_node(node)):
                     streaming: Any = node.stream(running.ctx)
                     async with streaming as events:
@@ -174,11 +174,13 @@ async def drive(
         result: Any = running.result
         if not isinstance(result.output, DeferredToolRequests):
             return Ended(result.output)
-        waits = result.all_messages_json().decode()
-        bound.governed.saving(save, waits)
-        return Ended(saved=waits)
+        return Ended(saved=bound.governed.saving(save, _state(result.all_messages())))
 
     return await driven(bound.governed, go())
+
+
+def _state(messages: Sequence[ModelMessage]) -> Any:
+    return ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
 
 
 def _once_more(history: Sequence[ModelMessage]) -> DeferredToolResults | None:

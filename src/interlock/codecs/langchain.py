@@ -28,7 +28,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 from interlock.core.names import spelled
 from interlock.core.turn import Turn, Usage
 from interlock.driving import Script
-from interlock.errors import ConfigError
 from interlock.governed import said_by
 
 
@@ -107,22 +106,22 @@ def speaking(agent: Callable[..., Any] | None, script: Script) -> Callable[..., 
 
 
 class Portable(InMemorySaver):
-    """A checkpointer whose last checkpoint of a thread can be taken elsewhere as a text."""
+    """A checkpointer whose last checkpoint of a thread can be taken elsewhere."""
 
-    async def text(self, config: Any) -> str:
+    async def state(self, config: Any) -> dict[str, str]:
         """The thread's last checkpoint."""
         found = await self.aget_tuple(config)
         kind, raw = self.serde.dumps_typed(found and (found.checkpoint, found.metadata, found.pending_writes))
-        return json.dumps({"interlock_langchain": 1, "kind": kind, "checkpoint": base64.b64encode(raw).decode()})
+        return {"kind": kind, "checkpoint": base64.b64encode(raw).decode()}
 
-    async def restore(self, config: Any, text: str) -> None:
-        """Begin the thread with it. Raises ConfigError."""
-        try:
-            said = json.loads(text)
-            raw = base64.b64decode(said["checkpoint"], validate=True)
-            checkpoint, metadata, writes = self.serde.loads_typed((said["kind"], raw))
-        except Exception as error:  # whatever a serializer makes of it
-            raise ConfigError(f"saved= is no checkpoint that drive() has saved: {error}") from None
+    def read(self, state: Any) -> Any:
+        """A checkpoint, with its metadata and the writes that wait, out of that."""
+        checkpoint, metadata, writes = self.serde.loads_typed((state["kind"], base64.b64decode(state["checkpoint"])))
+        return checkpoint, metadata, writes
+
+    async def restore(self, config: Any, read: Any) -> None:
+        """Begin the thread with it."""
+        checkpoint, metadata, writes = read
         begun: Any = {"configurable": {**config["configurable"], "checkpoint_ns": ""}}
         placed = await self.aput(begun, checkpoint, metadata, checkpoint["channel_versions"])
         for task in dict.fromkeys(task for task, *_ in writes):

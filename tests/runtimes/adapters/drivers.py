@@ -90,4 +90,20 @@ class LangChain(RuntimeDriver):
         return await langchain.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
 
 
-DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain)
+class AgentFramework(RuntimeDriver):
+    runtime = "agent_framework"
+
+    async def drive(
+        self, run: Run, script: Script, request: str, *, saved: str | None, save: Any, stream: bool, retries: int
+    ) -> Result:
+        from agent_framework import Agent
+
+        from interlock.adapters import agent_framework
+        from interlock.codecs.agent_framework import Scripted
+
+        agent = Agent(client=Scripted(script), name="bot", instructions="Be brief.")
+        bound = agent_framework.bind(run, agent_framework.speaking(agent, script))
+        return await agent_framework.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
+
+
+DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain, AgentFramework)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -123,7 +124,7 @@ def test_with_a_checkpointer_of_ones_own_the_thread_is_taken_up_by_its_name(gate
     agent = partial(create_agent, checkpointer=saver)
     with pytest.raises(OSError, match="the disk is full"):
         asyncio.run(drive(run, speaking(agent, says([LOOK])), "go", save=dies))
-    assert names == ["acme/r1"]
+    assert [json.loads(name)["state"]["configurable"] for name in names] == [{"thread_id": "acme/r1"}]
     result = asyncio.run(drive(run, speaking(agent, says("done")), "go"))
     assert (result.output, result.report.steps.used, result.report.tool_calls.used) == ("done", 2, 1)
 
@@ -135,12 +136,6 @@ def test_an_output_that_is_a_value_comes_out_as_one(run: Run, says: Says) -> Non
     script = says([LOOK], [Call("Verdict", {"guilty": True}, "o")])
     result = asyncio.run(drive(run, speaking(partial(create_agent, response_format=Verdict), script), "go"))
     assert (result.status, result.output, result.report.denials) == ("completed", Verdict(guilty=True), 0)
-
-
-@pytest.mark.parametrize("saved", ["", "{}", "[1]", '{"checkpoint": "%"}'])
-def test_a_text_that_was_not_saved_by_drive_is_refused(run: Run, says: Says, saved: str) -> None:
-    with pytest.raises(ConfigError, match="saved="):
-        asyncio.run(drive(run, speaking(None, says("done")), saved=saved))
 
 
 @pytest.mark.parametrize(("own", "bound", "announced"), [(None, 70, 70), (30, 70, 30), (70, 30, 30), (30, None, 30)])

@@ -34,6 +34,7 @@ ADAPTER_CONTRACT: tuple[Promise, ...] = (
     approvals.two_questions_may_be_answered_one_by_one,
     approvals.a_run_that_waits_is_taken_up_in_another_process,
     approvals.what_was_saved_may_be_taken_up_twice,
+    approvals.what_was_not_saved_of_this_run_is_refused,
     stops.steps_are_limited,
     stops.tool_calls_are_limited,
     stops.forty_calls_at_once_against_a_budget_of_twelve_perform_twelve,

@@ -3,10 +3,11 @@
 Law: see `adapter_contract`.
 """
 
-
+# ruff: noqa: S101  assertions are what this module is made of
 
 from __future__ import annotations
 
+from interlock.errors import ConfigError
 from interlock.testing.adapter_contract.lines import MIXED, look, pay
 from interlock.testing.adapter_contract.play import Line, Play
 
@@ -120,3 +121,17 @@ def what_was_saved_may_be_taken_up_twice(play: Play) -> None:
         ended=["paused", "completed", "completed"], effects=["look 1", "look 2", "note a", "pay 2.5"],
         used={"steps": 3, "tool_calls": 4, "tokens": 450},
     )
+
+
+def what_was_not_saved_of_this_run_is_refused(play: Play) -> None:
+    """Anything else than what was saved of this run is somebody's mistake, and nothing is done with it."""
+    play.lines = ASKED
+    paused = play.drive()
+    for saved in ("", "{}", "[1]", '{"state": 1}', (paused.saved or "").replace('"r1"', '"r2"')):
+        said = ""
+        try:
+            play.drive(saved)
+        except ConfigError as error:
+            said = str(error)
+        assert said.startswith("saved="), f"{saved!r} was taken: {said}"
+    play.expect(stop=None, effects=["look 1"], used={"steps": 1, "tool_calls": 1, "tokens": 150})

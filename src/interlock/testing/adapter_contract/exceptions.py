@@ -10,37 +10,50 @@ from collections.abc import Mapping
 
 from interlock.testing.adapter_contract.play import Otherwise
 
-PLAIN: Mapping[str, Otherwise] = {
-    "a_question_to_the_model_that_is_tried_again_is_a_step_again": Otherwise(
-        "The loop tries nothing again: what the model raises stops the run.",
+RETRY = "a_question_to_the_model_that_is_tried_again_is_a_step_again"
+CRASH = "a_process_that_dies_in_a_call_leaves_it_in_doubt_and_nothing_twice"
+STRAY = "a_tool_that_does_not_exist_is_refused"
+
+
+def no_retries() -> Otherwise:
+    return Otherwise(
+        "Nothing is tried again: what the model raises stops the run. (The client of a provider may try again by"
+        " itself, below all that can be counted here.)",
         {
             "ended": ["failed"], "effects": [], "audit": ["step 0", "stopped model_error"],
             "used": {"steps": 1, "tool_calls": 0, "tokens": 0},
         },
-    ),
-}
+    )
 
-CRASH = "a_process_that_dies_in_a_call_leaves_it_in_doubt_and_nothing_twice"
 
-OPENAI_AGENTS: Mapping[str, Otherwise] = {
-    CRASH: Otherwise(
-        "The SDK keeps nothing between two pauses: after a crash the run begins anew, under the same `run_id`. Its"
-        " model turns are made and counted again; what its calls did is answered from the record.",
+def begins_anew() -> Otherwise:
+    return Otherwise(
+        "Nothing is kept between two pauses: after a crash the run begins anew, under the same `run_id`. Its model"
+        " turns are made and counted again; what its calls did is answered from the record.",
         {"used": {"steps": 6, "tool_calls": 2, "tokens": 900}},
-    ),
-}
+    )
 
-STRAY = "a_tool_that_does_not_exist_is_refused"
 
-PYDANTIC_AI: Mapping[str, Otherwise] = {
-    STRAY: Otherwise(
+def told_otherwise(text: str) -> Otherwise:
+    return Otherwise(
         "It is refused and counted as everywhere, but the model is told in the runtime's own words.",
-        {"told": {"look-1": "seen 1", "erase": "Unknown tool name: 'erase_all'"}},
-    ),
+        {"told": {"look-1": "seen 1", "erase": text}},
+    )
+
+
+PLAIN: Mapping[str, Otherwise] = {RETRY: no_retries()}
+OPENAI_AGENTS: Mapping[str, Otherwise] = {CRASH: begins_anew()}
+PYDANTIC_AI: Mapping[str, Otherwise] = {STRAY: told_otherwise("Unknown tool name: 'erase_all'")}
+AGENT_FRAMEWORK: Mapping[str, Otherwise] = {
+    RETRY: no_retries(),
+    CRASH: begins_anew(),
+    STRAY: told_otherwise('Error: Requested function "erase_all" not found.'),
 }
 
 EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
     "plain": PLAIN,
     "openai_agents": OPENAI_AGENTS,
     "pydantic_ai": PYDANTIC_AI,
+    "langchain": {},
+    "agent_framework": AGENT_FRAMEWORK,
 }
