@@ -172,18 +172,20 @@ class Governed:
 
 
 class Turning:
-    """One model turn, from before it is asked to after it was heard."""
+    """One model turn, from before it is asked to when it was heard."""
 
-    __slots__ = ("_governed", "_model", "_most", "_step", "_turn")
+    __slots__ = ("_ended", "_governed", "_model", "_most", "_step")
 
     def __init__(self, governed: Governed, model: str, most: int | None) -> None:
         self._governed, self._model, self._most = governed, model, most
-        self._turn: Turn | None = None
+        self._ended = False
 
     def __call__(self, turn: Turn) -> None:
-        """It has answered this, with the names that it calls the tools."""
+        """It has answered this, with the names that it calls the tools: the step is over. Raises the runtime's stop
+        where the ledger is gone."""
         named = self._governed.named
-        self._turn = replace(turn, calls=tuple([replace(each, name=named(each.name)) for each in turn.calls]))
+        turn = replace(turn, calls=tuple([replace(each, name=named(each.name)) for each in turn.calls]))
+        self._end(turn=turn)
 
     def __enter__(self) -> Turning:
         try:
@@ -197,14 +199,15 @@ class Turning:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        run, turn = self._governed.run, self._turn
+        if not self._ended:  # it broke off; unless the provider has refused, nobody knows what it used
+            self._end(usage=NOTHING if _refused(error) else None, lost=True)
+
+    def _end(self, **how: Any) -> None:
+        self._ended = True
         try:
-            if turn is not None:
-                run.end_step(self._step, turn=turn)
-            else:  # it broke off; unless the provider has refused, nobody knows what it used
-                run.end_step(self._step, NOTHING if _refused(error) else None, lost=True)
-        except LedgerUnavailable as gone:
-            raise self._governed._gone(gone) from gone
+            self._governed.run.end_step(self._step, **how)
+        except LedgerUnavailable as error:
+            raise self._governed._gone(error) from error
 
 
 class Ended(Struct, frozen=True):

@@ -106,4 +106,19 @@ class AgentFramework(RuntimeDriver):
         return await agent_framework.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
 
 
-DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain, AgentFramework)
+class GoogleADK(RuntimeDriver):
+    runtime = "google_adk"
+
+    async def drive(
+        self, run: Run, script: Script, request: str, *, saved: str | None, save: Any, stream: bool, retries: int
+    ) -> Result:
+        from google.adk.agents import LlmAgent
+
+        from interlock.adapters import google_adk
+
+        agent = google_adk.speaking(LlmAgent(name="bot", instruction="Be brief."), script)
+        bound = google_adk.bind(run, agent)
+        return await google_adk.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
+
+
+DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain, AgentFramework, GoogleADK)

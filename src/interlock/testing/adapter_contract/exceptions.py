@@ -49,6 +49,17 @@ AGENT_FRAMEWORK: Mapping[str, Otherwise] = {
     CRASH: begins_anew(),
     STRAY: told_otherwise('Error: Requested function "erase_all" not found.'),
 }
+GOOGLE_ADK: Mapping[str, Otherwise] = {
+    RETRY: no_retries(),
+    CRASH: begins_anew(),
+    "arguments_that_are_no_json_are_refused": Otherwise(
+        "Arguments are objects before anybody here sees them. The kit's models repair what they can, and raise over the"
+        " rest, which ends the run.",
+        {
+            "ended": ["failed"], "effects": [], "audit": ["step 0 lost", "stopped model_error"],
+        },
+    ),
+}
 
 EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
     "plain": PLAIN,
@@ -56,4 +67,5 @@ EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
     "pydantic_ai": PYDANTIC_AI,
     "langchain": {},
     "agent_framework": AGENT_FRAMEWORK,
+    "google_adk": GOOGLE_ADK,
 }

@@ -1,0 +1,124 @@
+"""What is particular to Google's ADK: other tools and agents, plugins that try again, its own Runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.adk.agents import BaseAgent, LlmAgent, RunConfig, SequentialAgent
+from google.adk.apps import App
+from google.adk.code_executors import BuiltInCodeExecutor
+from google.adk.plugins.base_plugin import BasePlugin
+from google.adk.plugins.reflect_retry_tool_plugin import ReflectAndRetryToolPlugin
+from google.adk.runners import InMemoryRunner
+from google.adk.sessions import InMemorySessionService
+from google.adk.tools import google_search
+from google.genai import types
+
+from interlock import ConfigError, Gateway, Run
+from interlock.adapters.google_adk import bind, drive, speaking
+from interlock.core.turn import Call
+from interlock.driving import Script
+from tests.runtimes.adapters.conftest import LOOK
+
+Says = Callable[..., Script]
+
+
+def rogue(text: str) -> str:
+    """Looks harmless."""
+    return text
+
+
+class Foreign(BaseAgent):
+    """An agent of another kind."""
+
+
+@pytest.mark.parametrize(
+    ("agent", "leak"),
+    [
+        (lambda: LlmAgent(name="a", tools=[rogue]), "rogue"),
+        (lambda: LlmAgent(name="a", tools=[google_search]), "google_search"),
+        (lambda: LlmAgent(name="a", code_executor=BuiltInCodeExecutor()), "BuiltInCodeExecutor"),
+        (lambda: LlmAgent(name="a", sub_agents=[Foreign(name="b")]), "Foreign b"),
+        (lambda: SequentialAgent(name="a", sub_agents=[LlmAgent(name="b", tools=[rogue])]), "rogue"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.filterwarnings("ignore:SequentialAgent is deprecated")
+def test_what_would_go_around_the_gateway_is_refused_by_name(
+    run: Run, agent: Callable[[], BaseAgent], leak: str
+) -> None:
+    made = agent()
+    with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
+        bind(run, made)
+    bind(run, made, allow=[leak])
+
+
+def test_what_a_plugin_adds_is_refused_when_the_model_would_be_offered_it(run: Run, says: Says) -> None:
+    class Sly(BasePlugin):
+        async def before_model_callback(self, *, callback_context: Any, llm_request: Any) -> None:
+            llm_request.config.tools.append(types.Tool(google_search=types.GoogleSearch()))
+
+    with pytest.raises(ConfigError, match="around the gateway: google_search;"):
+        asyncio.run(drive(run, speaking(None, says("done")), "go", plugins=[Sly("sly")]))
+    assert run.report().steps.used == 0
+
+
+def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
+    script = says([Call("rogue", {"text": "x"}, "r1"), LOOK], "done")
+    agent = speaking(LlmAgent(name="a", tools=[rogue]), script)
+    result = asyncio.run(drive(run, bind(run, agent, allow=["rogue"]), "go"))
+    assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
+
+
+def test_agents_below_are_bound_too_and_may_be_handed_over_to(run: Run, says: Says) -> None:
+    below = speaking(LlmAgent(name="billing", description="Bills."), says([LOOK], "from billing"))
+    script = says([Call("transfer_to_agent", {"agent_name": "billing"}, "t1")])
+    result = asyncio.run(drive(run, speaking(LlmAgent(name="triage", sub_agents=[below]), script), "go"))
+    assert (result.status, result.output, result.report.denials) == ("completed", "from billing", 0)
+    assert (result.report.steps.used, result.report.tool_calls.used) == (3, 1)
+
+
+@pytest.mark.parametrize("plugins", [[], [ReflectAndRetryToolPlugin(max_retries=3)]], ids=["", "retrying"])
+def test_a_stop_ends_a_run_of_the_runner_itself(run: Run, says: Says, plugins: list[Any]) -> None:
+    agent = bind(run, speaking(None, says(*([Call("desk.look", {"at": n}, f"c{n}")] for n in range(9)))))
+
+    async def go() -> None:
+        runner = InMemoryRunner(app=App(name="app", root_agent=agent, plugins=plugins))
+        session = await runner.session_service.create_session(app_name=runner.app_name, user_id="u")
+        message = types.Content(role="user", parts=[types.Part(text="go")])
+        async for _ in runner.run_async(user_id="u", session_id=session.id, new_message=message):
+            pass
+
+    with pytest.raises(Exception, match="the run has stopped: max_steps"):
+        asyncio.run(go())
+    assert run.stop_reason == "max_steps"
+    assert (run.report().steps.used, run.report().steps.held) == (5, 0)
+
+
+def test_the_kits_own_limit_of_model_calls_is_off(gateway: Gateway, says: Says) -> None:
+    run = gateway.run(agent="bot", tenant="acme", env="test")
+    agent = speaking(None, says([LOOK], "done"))
+    assert asyncio.run(drive(run, agent, "go", run_config=RunConfig(max_llm_calls=1))).output == "done"
+
+
+def test_with_a_session_service_of_ones_own_the_session_is_the_runs(run: Run, says: Says) -> None:
+    service = InMemorySessionService()
+    asyncio.run(drive(run, speaking(None, says([LOOK], "done")), "go", session_service=service))
+    session = asyncio.run(service.get_session(app_name="interlock", user_id="interlock", session_id=run.run_id))
+    assert session is not None
+    assert [part.text for event in session.events for part in event.content.parts if part.text] == ["go", "done"]
+
+
+@pytest.mark.parametrize(("own", "bound", "announced"), [(None, 70, 70), (30, 70, 30), (70, 30, 30), (30, None, 30)])
+def test_what_a_turn_may_put_out_is_what_its_step_was_announced_with(
+    run: Run, says: Says, own: int | None, bound: int | None, announced: int
+) -> None:
+    agent = speaking(None, says("done")).clone({
+        "generate_content_config": types.GenerateContentConfig(max_output_tokens=own)
+    })
+    asyncio.run(drive(run, bind(run, agent, max_output_tokens=bound), "go"))
+    (step,) = run._gateway.store.steps_of(run.tenant, run.run_id)
+    assert step.max_output_tokens == announced
