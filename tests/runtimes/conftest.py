@@ -17,6 +17,7 @@ TOLD = (
     "ignore:.*langchain.mcp.* is in beta:",  # LangChain, of itself
     "ignore:.elicitation_handler. will never be called:",  # Pydantic AI, and it is called: test_contract.py
     "ignore:Accessing .* is deprecated; MCP SDK v2:",  # fastmcp, of how Google ADK reads the tools of an MCP server
+    "ignore:Pydantic serializer warnings:UserWarning:pydantic.main",  # Anthropic's: arguments that are no object
 )
 HERE = ("127.0.0.1", "::1", "localhost")
 

@@ -121,4 +121,19 @@ class GoogleADK(RuntimeDriver):
         return await google_adk.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
 
 
-DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain, AgentFramework, GoogleADK)
+class Anthropic(RuntimeDriver):
+    runtime = "anthropic"
+
+    async def drive(
+        self, run: Run, script: Script, request: str, *, saved: str | None, save: Any, stream: bool, retries: int
+    ) -> Result:
+        from anthropic import AsyncAnthropic
+
+        from interlock.adapters import anthropic
+
+        agent = anthropic.Agent(AsyncAnthropic(api_key="k", max_retries=retries), system="Be brief.")
+        bound = anthropic.bind(run, anthropic.speaking(agent, script))
+        return await anthropic.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
+
+
+DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain, AgentFramework, GoogleADK, Anthropic)
