@@ -16,7 +16,8 @@ from typing import Any
 from anthropic import APIRequest, AsyncAPIResponse
 from anthropic.lib.tools import ToolError
 
-from interlock.codecs.anthropic import Agent, Gathered, speaking, turn_of
+from interlock.codecs.anthropic import Agent, speaking
+from interlock.codecs.messages import Gathered, turn_of
 from interlock.core.outcome import Done, Pending
 from interlock.core.turn import Call, Turn
 from interlock.errors import ConfigError, RunStopped
@@ -122,7 +123,7 @@ class Heard:
         gathered = Gathered()
         with self._step:
             async for event in self._stream:
-                gathered.take(event)
+                gathered.take(event.to_dict(warnings=False))
                 if gathered.whole:
                     self._hear(gathered.message)
                 yield event

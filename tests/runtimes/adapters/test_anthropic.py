@@ -14,7 +14,7 @@ from pydantic import BaseModel
 import interlock
 from interlock import ConfigError, Gateway, Run, Usage
 from interlock.adapters.anthropic import Agent, Stop, bind, drive, speaking, turn_of
-from interlock.codecs.anthropic import events, native
+from interlock.codecs.messages import events, native
 from interlock.core.turn import Call, Turn
 from interlock.driving import Script
 from tests.runtimes.adapters.conftest import LOOK, USAGE
