@@ -25,9 +25,6 @@ class Agent:
         self.client, self.settings = client, settings
 
 
-# --- scripts ---------------------------------------------------------------------------------------------------------
-
-
 class Unsaid(AnthropicError):
     """The script has raised: the SDK passes on what is an error of its own, and tries the rest again."""
 

@@ -75,6 +75,19 @@ class Gathered:
                 self.message["content"][place]["input"] = _read(written)
 
 
+def streamed(text: str) -> Mapping[str, Any]:
+    """The message that a stream comes to. Raises ValueError where it breaks off."""
+    gathered = Gathered()
+    for line in text.splitlines():
+        event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {"type": ""}
+        if event["type"] == "error":
+            raise ValueError(f"the provider has broken off: {event['error']}")
+        gathered.take(event)
+    if not gathered.whole:
+        raise ValueError("the provider has broken off in the middle of an answer")
+    return gathered.message
+
+
 def _read(written: str) -> Any:
     try:
         return json.loads(written or "{}")

@@ -136,4 +136,24 @@ class Anthropic(RuntimeDriver):
         return await anthropic.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
 
 
-DRIVERS: tuple[type[RuntimeDriver], ...] = (OpenAIAgents, PydanticAI, LangChain, AgentFramework, GoogleADK, Anthropic)
+class ClaudeAgent(RuntimeDriver):
+    runtime = "claude_agent"
+
+    async def drive(
+        self, run: Run, script: Script, request: str, *, saved: str | None, save: Any, stream: bool, retries: int
+    ) -> Result:
+        from claude_agent_sdk import ClaudeAgentOptions
+
+        from interlock.adapters import claude_agent
+
+        nobody = {"HTTPS_PROXY": "http://127.0.0.1:9"}  # is there: what would leave fails at once
+        options = ClaudeAgentOptions(
+            system_prompt="Be brief.", env={"CLAUDE_CODE_MAX_RETRIES": str(retries), **nobody}
+        )
+        bound = claude_agent.bind(run, claude_agent.speaking(claude_agent.Agent(options), script))
+        return await claude_agent.drive(run, bound, request, saved=saved, save=save, on_event=listening(stream))
+
+
+DRIVERS: tuple[type[RuntimeDriver], ...] = (
+    OpenAIAgents, PydanticAI, LangChain, AgentFramework, GoogleADK, Anthropic, ClaudeAgent
+)

@@ -61,6 +61,18 @@ GOOGLE_ADK: Mapping[str, Otherwise] = {
     ),
 }
 
+CLAUDE_AGENT: Mapping[str, Otherwise] = {
+    STRAY: Otherwise(
+        "It is refused and counted as everywhere, but the model is told in the runtime's own words.",
+        {
+            "told": {
+                "look-1": "seen 1",
+                "erase": "<tool_use_error>Error: No such tool available: erase_all</tool_use_error>",
+            },
+        },
+    ),
+}
+
 EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
     "plain": PLAIN,
     "openai_agents": OPENAI_AGENTS,
@@ -68,4 +80,5 @@ EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
     "langchain": {},
     "agent_framework": AGENT_FRAMEWORK,
     "google_adk": GOOGLE_ADK,
+    "claude_agent": CLAUDE_AGENT,
 }

@@ -1,0 +1,304 @@
+"""Claude Code, by claude-agent-sdk: its tools are an MCP server of ours, its model is asked through a door of ours, a
+pause is what its model has said.
+
+Not a policy: it translates. Law: the calls of a turn are sent when the turn is heard, and the program is only told what
+they came to; taken up again, it is started anew, hears the same turns, and nothing is done or charged twice. It is
+another process: it has no key of the provider's, no tools of its own, and nobody's settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import mcp_types as types
+from aiohttp import web
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, McpSdkServerConfig, ResultMessage
+from mcp.server import Server
+from msgspec.structs import replace
+
+from interlock.codecs.claude_agent import OURS, Agent, Refused, api, speaking
+from interlock.codecs.messages import failure, streamed, turn_of
+from interlock.core.outcome import Done, Pending
+from interlock.core.turn import Call, Turn
+from interlock.errors import ConfigError, RunStopped
+from interlock.governed import Ended, Governed, Result, driven, refuse
+from interlock.runs import Run
+
+__all__ = ["Agent", "Bound", "Stop", "bind", "drive", "speaking", "turn_of"]
+
+Stop = RunStopped  #: what the door says by a 402; the program is ended beside that
+SAVED = "interlock_claude_agent"  #: what is saved stands under it, with the number of its form
+PASSED_ON = ("anthropic-version", "anthropic-beta", "user-agent")
+CLOUDS = ("BEDROCK", "VERTEX", "FOUNDRY")  #: where the program would look for its model by itself
+ALONE = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+    "CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY": "1000", "ENABLE_TOOL_SEARCH": "false", "ANTHROPIC_AUTH_TOKEN": "",
+    "CLAUDE_CODE_OAUTH_TOKEN": "", **{f"CLAUDE_CODE_USE_{cloud}": "" for cloud in CLOUDS},
+}
+
+
+class Bound:
+    """An agent in one run of the gateway."""
+
+    def __init__(self, agent: Agent, governed: Governed, allow: Collection[str]) -> None:
+        self.agent, self.governed, self.allow = agent, governed, allow
+        self.provider = agent.provider or api({**os.environ, **agent.options.env})
+
+
+class Waits(Exception):
+    """All calls of a turn that have no answer wait for people."""
+
+
+class Session:
+    """One life of the program: the door to its model, and the MCP server that it has its tools from."""
+
+    def __init__(self, bound: Bound, request: str, turns: list[str], told: dict[str, Any], save: Any) -> None:
+        self.bound, self.governed = bound, bound.governed
+        self.request, self.turns, self.told, self._save = request, turns, told, save
+        self._again = iter(tuple(turns))  #: said before, to be said again
+        self._key = secrets.token_urlsafe(32)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sent = set(told)
+        self._hearing = asyncio.Lock()  #: one turn at a time, and no call before its turn is whole
+        loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = loop.create_future()  #: fails with what ends the program before it ends
+        self._answers: dict[str, asyncio.Future[Any]] = {}
+        for call_id, answer in told.items():
+            self._answer(call_id).set_result(answer)
+
+    def _answer(self, call_id: str) -> asyncio.Future[Any]:
+        return self._answers.setdefault(call_id, asyncio.get_running_loop().create_future())
+
+    @property
+    def saved(self) -> str:
+        """What to go on from."""
+        return json.dumps({SAVED: 1, "request": self.request, "turns": self.turns, "told": self.told})
+
+    # --- the model plane ---------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def door(self) -> AsyncIterator[str]:
+        """The address under which the program finds its model."""
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_post("/v1/messages", self._asked)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await runner.cleanup()
+
+    async def _asked(self, request: web.Request) -> web.StreamResponse:
+        if not secrets.compare_digest(request.headers.get("x-api-key", ""), self._key):
+            return web.json_response(failure("this is somebody else's model"), status=401)
+        if self.over.done():  # it goes on for as long as it takes to end it
+            return web.json_response(failure("it is over"), status=402)
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        try:
+            async with aclosing(self._said(await request.json(), request.headers)) as parts:
+                async for part in parts:
+                    if not response.prepared:
+                        await response.prepare(request)
+                    await response.write(part)
+        except Refused as error:
+            return web.Response(status=error.status_code, body=error.said, headers=error.headers)
+        except Exception as error:
+            self._fail(error)
+            return response if response.prepared else web.json_response(failure(str(error)), status=402)
+        return response
+
+    async def _said(self, body: dict[str, Any], headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        """One attempt at the model; or what was said before, once more."""
+        known = {str(tool.get("name") or tool["type"]) for tool in body.get("tools") or ()}
+        refuse({each for each in known if each.removeprefix(OURS) not in self.governed.offers}, self.bound.allow)
+        async with self._hearing:
+            again = next(self._again, None) if known else None
+            if again is not None:
+                yield again.encode()
+                self._perform(turn_of(streamed(again)), known)
+                return
+            async with aclosing(self._asked_anew(body, headers, known)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _asked_anew(
+        self, body: dict[str, Any], headers: Mapping[str, str], known: Collection[str]
+    ) -> AsyncGenerator[bytes, None]:
+        most, parts = self.governed.most(body["max_tokens"]), []
+        with self.governed.turn(body["model"], most) as told:
+            passed = {name: headers[name] for name in PASSED_ON if name in headers}
+            async for part in self.bound.provider({**body, "max_tokens": most}, passed):
+                parts.append(part)
+                yield part
+            text = b"".join(parts).decode()
+            message = streamed(text)
+            turn = turn_of(message)
+            ours = [replace(call, name=call.name.removeprefix(OURS)) for call in turn.calls]
+            told(replace(turn, calls=tuple(ours)))
+        if known:
+            self.turns.append(text)
+        if message.get("stop_reason") == "tool_use":
+            self.governed.saving(self._save, self.saved)
+            self._perform(turn, known)
+
+    # --- the tool plane ----------------------------------------------------------------------------------------------
+
+    def _perform(self, turn: Turn, known: Collection[str] = ()) -> None:
+        self._sent |= {call.id for call in turn.calls}
+        task = asyncio.create_task(self._performed(turn, known))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._fail(None if done.cancelled() else done.exception()))
+
+    async def _performed(self, turn: Turn, known: Collection[str]) -> None:
+        """Send the calls of a turn, but for those that the program's own tools answer."""
+        owed = [call for call in turn.calls if call.name.startswith(OURS) or call.name not in known]
+        owed = [call for call in owed if call.id not in self.told]
+        while owed:
+            sends = [self.governed.call(call.name.removeprefix(OURS), call.raw or call.args, call.id) for call in owed]
+            outcomes = await asyncio.gather(*sends)
+            for call, outcome in zip(owed, outcomes, strict=True):
+                if not isinstance(outcome, Pending):
+                    self.told[call.id] = [outcome.text, isinstance(outcome, Done)]
+                    self._answer(call.id).set_result(self.told[call.id])
+            waiting = [call for call in owed if call.id not in self.told]
+            if len(waiting) == len(owed):
+                raise Waits
+            owed = waiting  # sent once more, so that what the ledger heard last is that the run waits
+
+    def _fail(self, error: BaseException | None) -> None:
+        if error is not None and not self.over.done():
+            self.over.set_exception(error)
+
+    def _server(self) -> Server[Any]:
+        hint = types.ToolAnnotations(read_only_hint=True)  # what they do is done elsewhere: it need not queue them
+        tools = [
+            types.Tool(name=each.said, description=each.description, input_schema=each.schema, annotations=hint)
+            for each in self.governed.offers.values()
+        ]
+
+        async def listed(_context: Any, _params: Any) -> types.ListToolsResult:
+            return types.ListToolsResult(tools=tools)
+
+        async def called(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+            call_id = dict(context.meta or {})["claudecode/toolUseId"]
+            async with self._hearing:
+                if call_id not in self._sent:  # of a turn that was cut short, and is gone on with nevertheless
+                    self._perform(Turn(calls=(Call(params.name, params.arguments or {}, call_id),)))
+            text, done = await self._answer(call_id)
+            return types.CallToolResult(content=[types.TextContent(text=text)], is_error=not done)
+
+        return Server("interlock", on_list_tools=listed, on_call_tool=called)
+
+    def options(self, url: str, home: str, *, partial: bool) -> ClaudeAgentOptions:
+        """What the program is started with."""
+        own = self.bound.agent.options
+        server = McpSdkServerConfig(type="sdk", name="interlock", instance=self._server())
+        servers = own.mcp_servers if isinstance(own.mcp_servers, dict) else {}
+        env = {"CLAUDE_CONFIG_DIR": home, **ALONE, **own.env}
+        here = ",".join(filter(None, [env.get("NO_PROXY", os.environ.get("NO_PROXY")), "127.0.0.1"]))
+        return dataclasses.replace(
+            own, tools=own.tools or [], strict_mcp_config=True, setting_sources=own.setting_sources or [],
+            skills=own.skills or [], mcp_servers={**servers, "interlock": server},
+            allowed_tools=[*own.allowed_tools, OURS.removesuffix("__")], max_turns=None, max_budget_usd=None,
+            verbatim_prompts=True, include_partial_messages=partial or own.include_partial_messages,
+            env={**env, "NO_PROXY": here, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": self._key},
+        )
+
+
+def bind(
+    run: Run, agent: Agent, *, tools: Collection[str] | None = None, allow: Collection[str] = (),
+    max_output_tokens: int | None = None,
+) -> Bound:
+    """The agent with the gateway's tools (`tools`: only these). Raises ConfigError for whatever else it could reach the
+    world by: let it pass by the name that the error gives (`allow`), or do without. Raises it, too, for whoever would
+    be asked too late: a call was sent before the program asks whether it may."""
+    options = agent.options
+    refuse(_leaks(options), allow)
+    late = [name for name in ("can_use_tool", "permission_prompt_tool_name") if getattr(options, name)]
+    late += [f"hook {name}" for name in options.hooks or () if name in ("PreToolUse", "PermissionRequest")]
+    if late:
+        raise ConfigError(f"{', '.join(late)} would be asked when the gateway has performed already: make it a policy")
+    if options.resume or options.continue_conversation:
+        raise ConfigError("resume and continue_conversation know nothing of the run: go on with drive(…, saved=…)")
+    return Bound(agent, Governed(run, Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
+
+
+async def drive(
+    run: Run, agent: Agent | Bound, request: str = "", *, saved: str | None = None,
+    save: Callable[[str], None] | None = None, on_event: Callable[[Any], object] | None = None,
+) -> Result:
+    """Run the agent, bound or not, until it is done, is stopped, or waits for people. `saved` goes before `request`.
+
+    `save` is handed what to go on from after every model turn, before its calls are made, and at a pause. `on_event` is
+    handed each message of the SDK, parts of answers among them. Raises ConfigError.
+    """
+    bound = agent if isinstance(agent, Bound) else bind(run, agent)
+    if bound.governed.run is not run:
+        raise ConfigError(f"the agent is bound to {bound.governed.run!r} already; bind the one that it was made from")
+
+    async def go() -> Ended:
+        said = {"request": request, "turns": [], "told": {}} if saved is None else _read(saved)
+        session = Session(bound, save=save, **said)
+        with tempfile.TemporaryDirectory(prefix="interlock-") as home:
+            async with session.door() as url:
+                options = session.options(url, home, partial=on_event is not None)
+                lives = asyncio.create_task(_lived(options, session.request, on_event))
+                try:
+                    await asyncio.wait({lives, session.over}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    lives.cancel()
+                    await asyncio.gather(lives, return_exceptions=True)
+        try:
+            return Ended(session.over.result() if session.over.done() else lives.result())
+        except Waits:
+            bound.governed.saving(save, session.saved)
+            return Ended(saved=session.saved)
+
+    return await driven(bound.governed, go())
+
+
+async def _lived(options: ClaudeAgentOptions, request: str, on_event: Callable[[Any], object] | None) -> Any:
+    """Start the program, ask it, and give what it says in the end."""
+    last: ResultMessage | None = None
+    async with ClaudeSDKClient(options) as client:
+        await client.query(request)
+        async for message in client.receive_response():
+            if on_event is not None:
+                on_event(message)
+            last = message if isinstance(message, ResultMessage) else last
+    if last is None or last.is_error:
+        raise ClaudeSDKError(f"Claude Code has given up: {last and (last.result or last.errors or last.subtype)}")
+    return last.result if last.structured_output is None else last.structured_output
+
+
+def _leaks(options: ClaudeAgentOptions) -> Iterator[str]:
+    """By what else than the gateway the program could reach the world."""
+    yield from options.tools if isinstance(options.tools, list) else ["tools"] if options.tools else []
+    yield from options.mcp_servers if isinstance(options.mcp_servers, dict) else [str(options.mcp_servers)]
+    yield from (f"agent {name}" for name in options.agents or ())
+    yield from (f"plugin {plugin['path']}" for plugin in options.plugins)
+    yield from (f"--{name}" for name in options.extra_args)
+    yield from (name for name in options.env if name.startswith("CLAUDE_CODE_USE_"))
+    yield from (name for name in ("settings", "setting_sources", "skills", "fallback_model") if getattr(options, name))
+
+
+def _read(saved: str) -> dict[str, Any]:
+    try:
+        found = json.loads(saved)
+        if found.pop(SAVED) == 1 and found["turns"]:
+            return {name: found[name] for name in ("request", "turns", "told")}
+    except (ValueError, TypeError, LookupError, AttributeError):
+        pass
+    raise ConfigError("saved= is nothing that drive() has saved")
