@@ -20,7 +20,7 @@ from interlock.core import provenance
 from interlock.core.approval import Approval, Card, Standing
 from interlock.core.audit import Entry, Kind, clipped
 from interlock.core.budget import NOTHING, AccountKey, Amounts, Hold, Limits, Line
-from interlock.core.call import Tool, ToolCall, fingerprint, price_of
+from interlock.core.call import Tool, ToolCall, price_of
 from interlock.core.canonical import canonical, digest, problem_of
 from interlock.core.decide import Facts, decide
 from interlock.core.lifecycle import Event, State, move
@@ -28,6 +28,7 @@ from interlock.core.outcome import Outcome
 from interlock.core.record import Lease, Record
 from interlock.core.run import Run
 from interlock.core.verdict import Decision, StopReason, Verdict
+from interlock.edits import as_edited, performed_alike
 from interlock.errors import KeyReused, Refused
 from interlock.ports import ApprovalKey, CallKey, Clock, HeadKey, Key, RunKey, SwitchBoard
 from interlock.redaction import Redactor
@@ -118,7 +119,8 @@ class Admission:
             raise Refused(f"there is no run {call.run_id!r} of tenant {call.tenant!r}; open it with gw.run()")
         run = run.resumed(now)
         approval = _approval(tx, prior, same, wish.tool)
-        performed, bound = _as_edited(wish, prior, approval)
+        performed, bound = as_edited(wish, prior, approval)
+        same += performed_alike(tx, wish, run, bound, now)
         problem, price = wish.problem, 0
         if wish.tool is not None and not problem:
             try:
@@ -200,10 +202,13 @@ class Admission:
         if facts.approval is not None:
             self._close_approval(tx, facts.approval, facts.digest)
             run = run.asks_no_more(facts.approval.approval_id)
+        edited = weighed.call.args if weighed.call is not weighed.wish.call else None
+        if edited is not None and weighed.wish.call.key not in run.edited:
+            run = replace(run, edited=(*run.edited, weighed.wish.call.key))
         record = weighed.record(
             Event.ALLOW, lease=lease, hold=hold, attempts=attempts,
             error="", settled_at=None,
-            edited=weighed.call.args if weighed.call is not weighed.wish.call else None,
+            edited=edited,
             writes=tool.effect.writes, trusted=tool.trusted,
             approval_id=facts.approval.approval_id if facts.approval else None,
         )
@@ -342,17 +347,6 @@ def _approval(tx: Tx, prior: Record | None, same: tuple[Record, ...], tool: Tool
     if asked is None or not asked.approval_id:
         return None
     return tx.get(ApprovalKey(asked.call.tenant, asked.approval_id))
-
-
-def _as_edited(wish: Wish, prior: Record | None, approval: Approval | None) -> tuple[ToolCall, str]:
-    """The call as it would be performed, with what a person has edited, and what an approval of it is bound to."""
-    edited = prior.edited if prior is not None else None
-    if edited is None and approval is not None and approval.asked_digest == wish.fingerprint:
-        edited = approval.edited
-    if edited is None:
-        return wish.call, wish.fingerprint
-    call = replace(wish.call, args=edited)
-    return call, fingerprint(call, wish.tool.schema_digest if wish.tool else "", canonical(edited))
 
 
 def _refuse_reuse(prior: Record, wish: Wish) -> None:

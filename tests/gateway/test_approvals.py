@@ -299,6 +299,29 @@ def test_edited_arguments_are_performed_and_both_are_kept(gw, start):
     assert ask(run, {"to": "all@example.org", "n": 1}).replayed
 
 
+def test_what_was_performed_as_edited_is_not_done_again_under_its_own_name(house, start):
+    rule = {"id": "many", "tools": ["mail.send"], "when": "args.n > 10", "then": "ask"}
+    gw = house.open({"policy": {"allow": ["*"], "rules": [rule]}})
+    did, run = mails(gw), start(gw)
+    gw.control.approve(ask(run, {"n": 240}).approval_id, by="oncall", args={"n": 8})
+    assert ask(run, {"n": 240}).kind == "done"
+    again = ask(run, {"n": 8}, call_id="c2")  # nobody is asked for this one
+    assert (again.kind, again.replayed, again.value) == ("done", True, "sent 1")
+    assert ask(run, {"n": 240}, call_id="c3").replayed  # nor is the one that was asked about performed
+    assert [n for *_, n in did] == [8]
+    assert ask(start(gw), {"n": 8}).replayed is False  # in its run
+
+
+def test_a_call_is_not_edited_into_one_that_was_done_before(house, start):
+    rule = {"id": "many", "tools": ["mail.send"], "when": "args.n > 10", "then": "ask"}
+    gw = house.open({"policy": {"allow": ["*"], "rules": [rule]}})
+    did, run = mails(gw), start(gw)
+    assert ask(run, {"n": 8}, call_id="c0").kind == "done"
+    gw.control.approve(ask(run, {"n": 240}).approval_id, by="oncall", args={"n": 8})
+    out = ask(run, {"n": 240})
+    assert (out.kind, out.replayed, [n for *_, n in did]) == ("done", True, [8])
+
+
 def test_edited_arguments_are_weighed_by_the_policy(house, start):
     rule = {"id": "big", "tools": ["mail.send"], "when": "args.n > 10", "then": "deny"}
     gw = house.open({**ASK, "policy": {"allow": ["*"], "rules": [rule]}})

@@ -65,6 +65,7 @@ class Call:
         self.approval = ""
         self.until = 0.0  #: of its lease
         self.of: Call | None = None
+        self.edited: int | None = None  #: what was performed in its place
         self.stop = ""  #: rejected, and that ended the run
 
     def same_wish(self, tool: str, n: int) -> bool:
@@ -171,6 +172,19 @@ class Machine(RuleBasedStateMachine):
         ]
         return sorted(found, key=lambda each: (each.at, each.key))
 
+    def alike(self, call: Call, known: Call | None) -> list[Call]:
+        """What was performed as this call would be, where people have edited the one or the other."""
+        asked = known if known is not None and known.approval else None
+        asked = asked or next((each for each in self.others(call) if each.state in ("waiting", "approved")), None)
+        question = self.questions.get(asked.approval) if asked is not None else None
+        n = call.n if question is None or question.standing not in ("waiting", "approved") else question.n
+        if known is not None and known.edited is not None:
+            n = known.edited
+        mine = [each for each in self.calls.values() if (each.run, each.tool) == (call.run, call.tool)]
+        found = [each for each in mine if n != call.n and each.n == n]
+        found += [each for each in mine if each.edited == n]
+        return [each for each in found if each.key != call.key]
+
     def killed(self, run: str, tool: str | None) -> str:
         """What the switches say to a call, or to a step: "", "denied" or "stopped"."""
         found = ""
@@ -241,7 +255,8 @@ class Machine(RuleBasedStateMachine):
         if known is not None and known.state in ("done", "failed", "unknown", "rejected", "repeated"):
             return self.replay(known)
         if call.tool in DEDUPED and not problem and (known is None or known.state != "lapsed"):
-            first = next((each for each in others if each.state in ("done", "unknown")), None)
+            performed = [*others, *self.alike(call, known)]
+            first = next((each for each in performed if each.state in ("done", "unknown")), None)
             if first is not None:
                 question = self.questions.get(known.approval) if known is not None else None
                 if question is not None and question.standing in ("waiting", "approved"):
@@ -312,6 +327,14 @@ class Machine(RuleBasedStateMachine):
         call = self.calls[data.draw(st.sampled_from(sorted(self.calls)))]
         self.call(call.run, key or call.key, call.tool, call.n, False, point)
 
+    @precondition(lambda self: any(call.edited is not None for call in self.calls.values()))
+    @rule(data=st.data(), key=st.sampled_from(KEYS), point=POINT)
+    def ask_for_what_was_edited(self, data: st.DataObject, key: str, point: str) -> None:
+        """What people have made of one call is wished for by itself."""
+        edited = [place for place, call in sorted(self.calls.items()) if call.edited is not None]
+        call = self.calls[data.draw(st.sampled_from(edited))]
+        self.call(call.run, key, call.tool, call.edited or 0, False, point)
+
     @precondition(lambda self: any(call.state in OPEN for call in self.calls.values()))
     @rule(data=st.data(), point=POINT)
     def go_on(self, data: st.DataObject, point: str) -> None:
@@ -330,7 +353,8 @@ class Machine(RuleBasedStateMachine):
         call, known = Call(run, key, tool, n, self.now), self.calls.get((run, key))
         if known is not None and known.state == "denied" and (bad or not known.same_wish(tool, n)):
             known = None  # a refused call's key is free for another wish
-        if any(each.state == "leased" for each in [*self.others(call), *([known] if known else [])]):
+        concerned = [*self.others(call), *self.alike(call, known), *([known] if known else [])]
+        if any(each.state == "leased" for each in concerned):
             return  # it would wait for the lease, which here only runs out when the clock is told so
         args = {"n": "many"} if bad else {"n": n}
         if known is not None and (bad or not known.same_wish(tool, n)):
@@ -361,6 +385,7 @@ class Machine(RuleBasedStateMachine):
             approval = call.approval
             call = self.keep(call, known, "leased")
             call.approval, call.until = approval, self.now + LEASE
+            call.edited = n if n != call.n else call.edited
             self.hold(call, 1)
         happens = point in ("", "effect after", "transaction 2 after") and call.tool != "fail"
         if happens:
@@ -445,7 +470,8 @@ class Machine(RuleBasedStateMachine):
         scope = broad if everything or really else narrow
         mode = "all" if really else "writes"
         self.gw.control.kill(**scope, mode=mode, reason="drill", by="ann")
-        self.switches[tuple(scope.items())] = mode
+        if self.switches.get(tuple(scope.items())) != "all":  # of two modes the stricter stays
+            self.switches[tuple(scope.items())] = mode
         self.ever_killed = True
 
     @precondition(lambda self: self.switches)

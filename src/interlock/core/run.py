@@ -44,6 +44,7 @@ class Run(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     paused_at: int | None = None  #: since when it does nothing but wait for people
     asking: tuple[str, ...] = ()  #: approvals that it waits for, or has not made use of
     forgotten: bool = False  #: it is over, and nothing that was recorded of it is kept any more
+    edited: tuple[str, ...] = ()  #: keys of its calls that were performed as people have edited them
 
     @property
     def status(self) -> str:
