@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interlock.core.audit import SYSTEM, Entry, Kind
@@ -40,6 +39,13 @@ def url_of(serve: Serve) -> str:
     """How others reach what listens so."""
     host = f"[{serve.host}]" if ":" in serve.host else serve.host
     return str(serve.url or f"http://{host}:{serve.port}").rstrip("/")
+
+
+def run_of_day(who: Principal, now: int, runtime: str) -> str:
+    """What the run is called of a caller who names none: one for each key (or identity, where no key of ours stands
+    behind it), day in UTC and runtime, because rules may go by the runtime of a run."""
+    name = digest(who.tenant, who.agent, who.env, who.name, who.key_id)[-20:]
+    return f"{runtime or 'day'}_{datetime.fromtimestamp(now // MICROS, UTC):%Y%m%d}_{name}"
 
 
 class Service:
@@ -135,19 +141,18 @@ class Service:
             self._opened[key] = run
         return run
 
-    async def default_run(self, principal: Principal, *, runtime: str = "") -> Run:
-        """The run of what names none: one for each key (or identity, where no key of ours stands behind it) and day."""
-        day = datetime.fromtimestamp(self.gateway.clock.now() // MICROS, UTC)
-        who = digest(principal.tenant, principal.agent, principal.env, principal.name, principal.key_id)[-20:]
-        run_id = f"day_{day:%Y%m%d}_{who}"
-        run: Run | None = await self.blocking(self.gateway.store.load, RunKey(principal.tenant, run_id))
-        if run is None:
-            open_run = partial(
-                self.gateway.run, agent=principal.agent, tenant=principal.tenant, env=principal.env, run_id=run_id,
-                runtime=runtime,
-            )
-            await self.blocking(open_run)
+    async def default_run(self, principal: Principal, *, runtime: str = "", run_id: str = "") -> Run:
+        """The run of what names none: the one of its day, or what the face calls it."""
+        run_id = run_id or run_of_day(principal, self.gateway.clock.now(), runtime)
+        await self.blocking(self._taken_up, principal, run_id, runtime)
         return await self.run_of(principal, run_id)
+
+    def _taken_up(self, who: Principal, run_id: str, runtime: str) -> None:
+        if self.gateway.store.load(RunKey(who.tenant, run_id)) is None:
+            self.gateway.run(agent=who.agent, tenant=who.tenant, env=who.env, run_id=run_id, runtime=runtime)
+        else:  # opened by another process, or before this one: what tenants need is prepared where a run is opened
+            for prepare in self.gateway.opening:
+                prepare(who.tenant, who.env)
 
     async def commit(self, unit: Unit[T]) -> tuple[T, bool]:
         """What a unit of work came to, once it is durable; and whether the caller was cancelled meanwhile."""

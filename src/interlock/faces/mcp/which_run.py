@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from interlock.core.call import MICROS
 from interlock.core.canonical import digest
 from interlock.core.principal import Principal
 from interlock.core.run import Run
+from interlock.faces.http.service import run_of_day
 from interlock.faces.mcp.catalog import RUNTIME
-from interlock.ports import RunKey
 
 if TYPE_CHECKING:
     from interlock.faces.http.service import Service
@@ -42,9 +41,10 @@ class WhichRun:
         known = self._known.get((who.tenant, run_id))
         if known is not None and (known.agent, known.env) == (who.agent, who.env):
             return known
-        if not named:
-            await self._service.blocking(self._open, who, run_id)
-        found = await self._service.run_of(who, run_id)
+        if named:
+            found = await self._service.run_of(who, run_id)
+        else:
+            found = await self._service.default_run(who, runtime=RUNTIME, run_id=run_id)
         self._known[who.tenant, run_id] = found
         if len(self._known) > KNOWN:
             self._known.popitem(last=False)
@@ -54,20 +54,10 @@ class WhichRun:
         said = (who.tenant, who.agent, who.env, who.name, who.key_id)
         if self._by_connection and connection:
             return f"mcp_c_{digest(*said, self._born, connection)[-20:]}"
-        day = self._service.gateway.clock.now() // DAY
+        now = self._service.gateway.clock.now()
         known = self._days.get(said)
-        if known is None or known[0] != day:
+        if known is None or known[0] != now // DAY:
             if len(self._days) > KNOWN:
                 self._days.clear()
-            date = datetime.fromtimestamp(day * DAY // MICROS, UTC)
-            known = self._days[said] = (day, f"mcp_{date:%Y%m%d}_{digest(*said)[-20:]}")
+            known = self._days[said] = (now // DAY, run_of_day(who, now, RUNTIME))
         return known[1]
-
-    def _open(self, who: Principal, run_id: str) -> None:
-        if self._service.gateway.store.load(RunKey(who.tenant, run_id)) is None:
-            self._service.gateway.run(
-                agent=who.agent, tenant=who.tenant, env=who.env, run_id=run_id, runtime=RUNTIME
-            )
-        else:  # a new process: what tenants need is prepared where a run is opened
-            for prepare in self._service.gateway.opening:
-                prepare(who.tenant, who.env)
