@@ -187,6 +187,10 @@ class Turning:
         turn = replace(turn, calls=tuple([replace(each, name=named(each.name)) for each in turn.calls]))
         self._end(turn=turn)
 
+    def refused(self) -> None:
+        """The provider has answered with an error: nothing was put out, and nothing is charged."""
+        self._end(usage=NOTHING, lost=True)
+
     def __enter__(self) -> Turning:
         try:
             self._step = self._governed.run.begin_step(self._model, max_output_tokens=self._most)
@@ -199,8 +203,12 @@ class Turning:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._ended:  # it broke off; unless the provider has refused, nobody knows what it used
-            self._end(usage=NOTHING if _refused(error) else None, lost=True)
+        if self._ended:
+            return
+        if _refused(error):
+            self.refused()
+        else:
+            self._end(lost=True)  # it broke off, and nobody knows what it used
 
     def _end(self, **how: Any) -> None:
         self._ended = True

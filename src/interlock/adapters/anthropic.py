@@ -8,9 +8,8 @@ its attempts at the API is a step; a runner whose calls wait for people ends lik
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 from anthropic import APIRequest, AsyncAPIResponse
@@ -27,7 +26,6 @@ from interlock.runs import Run
 __all__ = ["Agent", "Bound", "Stop", "bind", "drive", "speaking", "turn_of"]
 
 Stop = RunStopped  #: what ends a run here: any exception that no tool raises
-SAVED = "interlock_anthropic"  #: what the conversation is saved under, with the number of its form
 OURS = ("max_iterations", "run_tools_eagerly")  #: a limit beside the ledger; calls before their turn is whole
 
 
@@ -62,8 +60,7 @@ class Bound:
         body: Any = request.json
         refuse(set(_leaks(body)) - set(self.governed.offers), self._allow)
         most = self.governed.most(body["max_tokens"])
-        response: Any = None
-        with suppress(_Refused), ExitStack() as step:
+        with ExitStack() as step:
             told = step.enter_context(self.governed.turn(body["model"], most))
 
             def hear(message: Mapping[str, Any]) -> None:
@@ -72,12 +69,13 @@ class Bound:
 
             response = await call_next(request.copy(body={**body, "max_tokens": most}))
             if isinstance(response, AsyncAPIResponse) and response.status_code >= 400:
-                raise _Refused(response.status_code)  # only to end the step: the SDK makes its own error of it
+                told.refused()
+                return response
             answer = await response.parse() if isinstance(response, AsyncAPIResponse) else response
             if body.get("stream"):
                 return Heard(answer, hear, step.pop_all())
             hear(answer.to_dict(warnings=False))
-        return response
+            return response
 
     async def answer(self) -> dict[str, Any] | None:
         """The message that answers the calls of the last turn. None where it has none, or all that are left wait."""
@@ -134,11 +132,6 @@ class Heard:
             await self._stream.close()
 
 
-class _Refused(Exception):
-    def __init__(self, status: int) -> None:
-        self.status_code = status
-
-
 def bind(
     run: Run, agent: Agent, *, tools: Collection[str] | None = None, allow: Collection[str] = (),
     max_output_tokens: int | None = None,
@@ -147,7 +140,7 @@ def bind(
     else it could reach the world by: let it pass by the name that the error gives (`allow`), or do without."""
     given = [tool.to_dict() if hasattr(tool, "to_dict") else tool for tool in agent.settings.get("tools") or ()]
     refuse(_leaks({**agent.settings, "tools": given}), allow)
-    return Bound(agent, Governed(run, Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
+    return Bound(agent, Governed(run, "anthropic", Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
 
 
 async def drive(
@@ -167,10 +160,10 @@ async def drive(
     async def go() -> Ended:
         messages = [{"role": "user", "content": request}] if isinstance(request, str) else request
         if saved is not None:
-            messages, told = _read(saved)
+            messages, told = await bound.governed.saved(saved, _read)
             bound.messages, bound.turn, bound.told = messages, turn_of(messages[-1]), told
             if await bound.answer() is None:
-                return _waits(bound, save)
+                return Ended(saved=bound.governed.saving(save, _state(bound)))
         runner = bound.runner(messages, stream=on_event is not None)
         message: Any = None
         try:
@@ -181,11 +174,11 @@ async def drive(
                 message = said if on_event is None else await said.get_final_message()
                 bound.messages.append({"role": "assistant", "content": [_kept(block) for block in message.content]})
                 if bound.turn.calls:
-                    bound.governed.saving(save, _text(bound))
+                    bound.governed.saving(save, _state(bound))
         finally:
             await runner.close()
         if bound.waits:
-            return _waits(bound, save)
+            return Ended(saved=bound.governed.saving(save, _state(bound)))
         return Ended(message.parsed_output if "output_format" in bound.agent.settings else bound.turn.text)
 
     return await driven(bound.governed, go())
@@ -203,27 +196,16 @@ def _leaks(asked: Mapping[str, Any]) -> Iterator[str]:
             yield str(tool.get("name") or tool.get("definition", {}).get("name") or tool["type"])
 
 
-def _waits(bound: Bound, save: Callable[[str], None] | None) -> Ended:
-    saved = _text(bound)
-    bound.governed.saving(save, saved)
-    return Ended(saved=saved)
-
-
 def _kept(block: Any) -> dict[str, Any]:
     """A part of an answer, as it may be sent back."""
     parts: dict[str, Any] = block.to_dict(mode="json", warnings=False)
     return {name: part for name, part in parts.items() if name != "parsed_output"}
 
 
-def _text(bound: Bound) -> str:
-    return json.dumps({SAVED: 1, "messages": bound.messages, "told": bound.told})
+def _state(bound: Bound) -> dict[str, Any]:
+    return {"messages": bound.messages, "told": bound.told}
 
 
-def _read(saved: str) -> tuple[list[Any], dict[str, Any]]:
-    try:
-        found = json.loads(saved)
-        if found[SAVED] == 1 and found["messages"][-1]["role"] == "assistant":
-            return found["messages"], found["told"]
-    except (ValueError, TypeError, LookupError):
-        pass
-    raise ConfigError("saved= is no conversation that drive() has saved")
+def _read(state: Any) -> tuple[list[Any], dict[str, Any]]:
+    turn_of(state["messages"][-1])
+    return state["messages"], {**state["told"]}

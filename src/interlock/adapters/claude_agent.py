@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import os
 import secrets
 import tempfile
@@ -35,7 +34,6 @@ from interlock.runs import Run
 __all__ = ["Agent", "Bound", "Stop", "bind", "drive", "speaking", "turn_of"]
 
 Stop = RunStopped  #: what the door says by a 402; the program is ended beside that
-SAVED = "interlock_claude_agent"  #: what is saved stands under it, with the number of its form
 PASSED_ON = ("anthropic-version", "anthropic-beta", "user-agent")
 CLOUDS = ("BEDROCK", "VERTEX", "FOUNDRY")  #: where the program would look for its model by itself
 ALONE = {
@@ -78,9 +76,9 @@ class Session:
         return self._answers.setdefault(call_id, asyncio.get_running_loop().create_future())
 
     @property
-    def saved(self) -> str:
+    def state(self) -> dict[str, Any]:
         """What to go on from."""
-        return json.dumps({SAVED: 1, "request": self.request, "turns": self.turns, "told": self.told})
+        return {"request": self.request, "turns": self.turns, "told": self.told}
 
     # --- the model plane ---------------------------------------------------------------------------------------------
 
@@ -150,7 +148,7 @@ class Session:
         if known:
             self.turns.append(text)
         if message.get("stop_reason") == "tool_use":
-            self.governed.saving(self._save, self.saved)
+            self.governed.saving(self._save, self.state)
             self._perform(turn, known)
 
     # --- the tool plane ----------------------------------------------------------------------------------------------
@@ -232,7 +230,7 @@ def bind(
         raise ConfigError(f"{', '.join(late)} would be asked when the gateway has performed already: make it a policy")
     if options.resume or options.continue_conversation:
         raise ConfigError("resume and continue_conversation know nothing of the run: go on with drive(…, saved=…)")
-    return Bound(agent, Governed(run, Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
+    return Bound(agent, Governed(run, "claude_agent", Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
 
 
 async def drive(
@@ -249,7 +247,9 @@ async def drive(
         raise ConfigError(f"the agent is bound to {bound.governed.run!r} already; bind the one that it was made from")
 
     async def go() -> Ended:
-        said = {"request": request, "turns": [], "told": {}} if saved is None else _read(saved)
+        said: dict[str, Any] = {"request": request, "turns": [], "told": {}}
+        if saved is not None:
+            said = await bound.governed.saved(saved, _read)
         session = Session(bound, save=save, **said)
         with tempfile.TemporaryDirectory(prefix="interlock-") as home:
             async with session.door() as url:
@@ -263,8 +263,7 @@ async def drive(
         try:
             return Ended(session.over.result() if session.over.done() else lives.result())
         except Waits:
-            bound.governed.saving(save, session.saved)
-            return Ended(saved=session.saved)
+            return Ended(saved=bound.governed.saving(save, session.state))
 
     return await driven(bound.governed, go())
 
@@ -294,11 +293,7 @@ def _leaks(options: ClaudeAgentOptions) -> Iterator[str]:
     yield from (name for name in ("settings", "setting_sources", "skills", "fallback_model") if getattr(options, name))
 
 
-def _read(saved: str) -> dict[str, Any]:
-    try:
-        found = json.loads(saved)
-        if found.pop(SAVED) == 1 and found["turns"]:
-            return {name: found[name] for name in ("request", "turns", "told")}
-    except (ValueError, TypeError, LookupError, AttributeError):
-        pass
-    raise ConfigError("saved= is nothing that drive() has saved")
+def _read(state: Any) -> dict[str, Any]:
+    for text in state["turns"]:
+        turn_of(streamed(text))
+    return {"request": str(state["request"]), "turns": [*state["turns"]], "told": {**state["told"]}}

@@ -155,5 +155,5 @@ class ClaudeAgent(RuntimeDriver):
 
 
 DRIVERS: tuple[type[RuntimeDriver], ...] = (
-    OpenAIAgents, PydanticAI, LangChain, AgentFramework, GoogleADK, Anthropic, ClaudeAgent
+    OpenAIAgents, PydanticAI, LangChain, AgentFramework, GoogleADK, Anthropic, ClaudeAgent,
 )

@@ -143,12 +143,6 @@ def test_an_output_that_is_a_value_comes_out_as_one(run: Run, says: Says) -> Non
     assert (result.status, result.output) == ("completed", Verdict(guilty=True)), result.error
 
 
-@pytest.mark.parametrize("saved", ["", "{}", "[1]", '{"interlock_anthropic": 2}', '{"interlock_anthropic": 1}'])
-def test_a_text_that_was_not_saved_by_drive_is_refused(run: Run, says: Says, saved: str) -> None:
-    with pytest.raises(ConfigError, match="saved="):
-        asyncio.run(drive(run, speaking(None, says("done")), saved=saved))
-
-
 @pytest.mark.parametrize(("own", "bound", "announced"), [(100, 70, 70), (30, 70, 30), (70, 30, 30), (30, None, 30)])
 def test_what_a_turn_may_put_out_is_what_its_step_was_announced_with(
     run: Run, says: Says, own: int, bound: int | None, announced: int

@@ -12,6 +12,7 @@ from interlock.testing.adapter_contract.play import Otherwise
 
 RETRY = "a_question_to_the_model_that_is_tried_again_is_a_step_again"
 CRASH = "a_process_that_dies_in_a_call_leaves_it_in_doubt_and_nothing_twice"
+WRITTEN = "arguments_that_are_no_json_are_refused"
 STRAY = "a_tool_that_does_not_exist_is_refused"
 
 
@@ -41,6 +42,14 @@ def told_otherwise(text: str) -> Otherwise:
     )
 
 
+def only_objects() -> Otherwise:
+    return Otherwise(
+        "Arguments are objects before anybody here sees them: the provider, or its client, repairs what it can, and"
+        " raises over the rest, which ends the run.",
+        {"ended": ["failed"], "effects": [], "audit": ["step 0 lost", "stopped model_error"]},
+    )
+
+
 PLAIN: Mapping[str, Otherwise] = {RETRY: no_retries()}
 OPENAI_AGENTS: Mapping[str, Otherwise] = {CRASH: begins_anew()}
 PYDANTIC_AI: Mapping[str, Otherwise] = {STRAY: told_otherwise("Unknown tool name: 'erase_all'")}
@@ -49,28 +58,9 @@ AGENT_FRAMEWORK: Mapping[str, Otherwise] = {
     CRASH: begins_anew(),
     STRAY: told_otherwise('Error: Requested function "erase_all" not found.'),
 }
-GOOGLE_ADK: Mapping[str, Otherwise] = {
-    RETRY: no_retries(),
-    CRASH: begins_anew(),
-    "arguments_that_are_no_json_are_refused": Otherwise(
-        "Arguments are objects before anybody here sees them. The kit's models repair what they can, and raise over the"
-        " rest, which ends the run.",
-        {
-            "ended": ["failed"], "effects": [], "audit": ["step 0 lost", "stopped model_error"],
-        },
-    ),
-}
-
+GOOGLE_ADK: Mapping[str, Otherwise] = {RETRY: no_retries(), CRASH: begins_anew(), WRITTEN: only_objects()}
 CLAUDE_AGENT: Mapping[str, Otherwise] = {
-    STRAY: Otherwise(
-        "It is refused and counted as everywhere, but the model is told in the runtime's own words.",
-        {
-            "told": {
-                "look-1": "seen 1",
-                "erase": "<tool_use_error>Error: No such tool available: erase_all</tool_use_error>",
-            },
-        },
-    ),
+    STRAY: told_otherwise("<tool_use_error>Error: No such tool available: erase_all</tool_use_error>"),
 }
 
 EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
@@ -80,5 +70,6 @@ EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
     "langchain": {},
     "agent_framework": AGENT_FRAMEWORK,
     "google_adk": GOOGLE_ADK,
+    "anthropic": {},
     "claude_agent": CLAUDE_AGENT,
 }
