@@ -1,9 +1,15 @@
 """The files that people deploy with are sound, as far as they can be without a container engine."""
 
 import configparser
+import json
+import re
+import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -96,3 +102,103 @@ def test_systemd_understands_the_unit(tmp_path):
     if shutil.which("systemd-analyze"):  # where there is none, its options were looked at above
         done = run("systemd-analyze", "verify", "--man=no", str(unit))
         assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- what they start -------------------------------------------------------------------------------------------------
+
+
+def words(line, **places):
+    """A command of one of the files, with its absolute places exchanged for those of a test."""
+    for place, here in {"/opt/interlock/bin": BIN, "0.0.0.0": "127.0.0.1", **places}.items():
+        line = line.replace(place, str(here))
+    return shlex.split(line)
+
+
+def docker(instruction):
+    """The words of an instruction of the Dockerfile: ENTRYPOINT, CMD, or the CMD of its health check, which is
+    indented."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    return json.loads(re.search(rf"^{instruction} (\[.*\])$", text, re.MULTILINE)[1])
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def configured(folder, port, ledger):
+    """A config in a folder like /etc/interlock, and one like /var/lib/interlock."""
+    (folder / "etc").mkdir()
+    (folder / "state").mkdir(mode=0o700)
+    state = folder / "state"
+    said = {
+        "ledger": ledger.replace("/var/lib/interlock", str(state)), "serve": {"port": port}, "policy": {"allow": []},
+        "audit": {"key": f"{state}/audit.key", "checkpoints": f"{state}/audit.checkpoints"},
+    }
+    (folder / "etc" / "interlock.yaml").write_text(json.dumps(said))
+    return folder / "etc" / "interlock.yaml"
+
+
+def healthy(port):
+    """What the image's health check says."""
+    command = [word.replace(":8420/", f":{port}/") for word in docker("  CMD")]
+    assert command[0] == "python"
+    return run(sys.executable, *command[1:]).returncode == 0
+
+
+def served(command, folder, port, **environ):
+    """Start it, wait until it is healthy, end it as a supervisor would; what it has said."""
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            command, cwd=folder / "state", stdout=said, stderr=said, env={"PATH": f"{BIN}:/usr/bin", **environ},
+        )
+        give_up = time.monotonic() + 60
+        while not healthy(port):
+            assert process.poll() is None, (folder / "said").read_text()
+            assert time.monotonic() < give_up
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert not healthy(port)
+    return (folder / "said").read_text()
+
+
+def a_first_key(folder):
+    """As the documentation says."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    line = re.search(r"sudo -u interlock (/opt/interlock/bin/interlock keys create .*)", text)[1]
+    done = run(*words(line, **{"/etc/interlock": folder / "etc"}))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_units_command_serves_and_ends_as_it_should(tmp_path, port):
+    unit = configparser.ConfigParser(interpolation=None, strict=True)
+    unit.optionxform = str
+    unit.read(DEPLOY / "interlock.service")
+    configured(tmp_path, port, "sqlite:////var/lib/interlock/interlock.db")
+    a_first_key(tmp_path)
+    said = served(words(unit["Service"]["ExecStart"], **{"/etc/interlock": tmp_path / "etc"}), tmp_path, port)
+    assert f"http://127.0.0.1:{port}/" in said
+    assert "ilk_" not in said  # there was a key: none is in the journal
+    assert int(unit["Service"]["TimeoutStopSec"]) > 30  # longer than calls in flight have
+    assert [file.name for file in (tmp_path / "etc").iterdir()] == ["interlock.yaml"]  # it is read-only there
+
+
+def test_the_images_command_is_refused_without_a_key_and_serves_with_one(tmp_path, port):
+    config = configured(tmp_path, port, "sqlite:////var/lib/interlock/interlock.db")
+    command = [str(config) if word == "/etc/interlock/interlock.yaml" else word for word in docker("ENTRYPOINT")]
+    command[0] = str(BIN / command[0])
+    refused = run(*command, *docker("CMD"))
+    assert (refused.returncode, "interlock keys create" in refused.stderr) == (2, True)
+    a_first_key(tmp_path)
+    served([*command, *(word.replace("0.0.0.0", "127.0.0.1") for word in docker("CMD"))], tmp_path, port)
+
+
+def test_the_compose_files_command_serves_on_postgresql(tmp_path, port, postgres_url):
+    gateway = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["gateway"]
+    assert gateway["environment"] == {"PGPASSFILE": "/run/secrets/pgpass"}
+    assert int(gateway["stop_grace_period"].removesuffix("s")) > 30
+    config = configured(tmp_path, port, postgres_url)
+    a_first_key(tmp_path)
+    more = [word.replace("0.0.0.0", "127.0.0.1") for word in gateway["command"]]
+    served([str(BIN / "interlock"), "serve", "--config", str(config), *more], tmp_path, port)
