@@ -13,7 +13,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -51,12 +51,37 @@ def channel(settings: Slack, console: Callable[[], str], remember: Callable[[str
     def deliver(approval: Approval, now: int) -> None:
         url = vault.lend("webhook", tenant=approval.tenant, env=approval.env).strip()
         remember(url)
-        if not url.startswith("https://") and not url.startswith("http://127.0.0.1:"):
+        if not _may_be_slacks(url):
             raise OSError("the incoming webhook of Slack must be an https:// URL")
         body = msgspec.json.encode(message(approval, console(), now))
         posted(url, body, {"Content-Type": "application/json", "User-Agent": "interlock"})
 
     return deliver
+
+
+class Told(Struct, frozen=True):
+    """What a pressed button came to: for whoever pressed, or for the channel; in place of the message, or beside it."""
+
+    text: str
+    everybody: bool = False
+    instead: bool = False
+
+
+def answer(settings: Slack, to: str, told: Told, *, tenant: str, env: str) -> None:
+    """Say it in the channel: an answer to the press itself, Slack shows to nobody. Raises OSError, CredentialError.
+
+    `to` came with the press, signed by Slack. It has to be where the channel's own webhook is.
+    """
+    webhook = urlsplit(Vaults({"webhook": settings.webhook}).lend("webhook", tenant=tenant, env=env).strip())
+    if not _may_be_slacks(to) or urlsplit(to)[:2] != webhook[:2]:
+        raise OSError("the address for the answer is not that of the channel's webhook")
+    seen_by = "in_channel" if told.everybody else "ephemeral"
+    body = {"response_type": seen_by, "replace_original": told.instead, "text": clip(told.text)}
+    posted(to, msgspec.json.encode(body), {"Content-Type": "application/json", "User-Agent": "interlock"})
+
+
+def _may_be_slacks(url: str) -> bool:
+    return url.startswith(("https://", "http://127.0.0.1:"))
 
 
 def message(approval: Approval, console: str, now: int) -> dict[str, Any]:
