@@ -176,7 +176,7 @@ class PostgresServer:
         """Whether the server came up; False as soon as it has given up."""
         status, until = folder / "data" / "postmaster.pid", time.monotonic() + START_SECONDS
         while supervisor.poll() is None:
-            if status.exists() and status.read_text().splitlines()[-1].strip() == "ready":
+            if status.exists() and status.read_text().rstrip().endswith("ready"):
                 return True
             if time.monotonic() > until:
                 raise PostgresUnavailable(f"the server is not ready after {START_SECONDS:.0f} seconds")

@@ -189,10 +189,12 @@ def test_no_process_begins_an_effect_after_kill_has_returned(world: World) -> No
 def test_a_kill_between_admission_and_effect_leaves_it_not_performed(world: World, point: str, how: str) -> None:
     world.said = {"tools": {"pay": {"timeout": "20s"}}} if how == "on a thread of its own" else {}
     killed: list[object] = []
+    one = threading.Lock()  # the watch's thread gets here too; whoever does waits until the kill has returned
 
     def kill() -> None:
-        if not killed:
-            killed.append(other.control.kill(tenant=TENANT, reason="drill", by="ann"))
+        with one:
+            if not killed:
+                killed.append(other.control.kill(tenant=TENANT, reason="drill", by="ann"))
 
     points = Points(kill)
     with world.open() as other, world.open(points=points) as gateway:
