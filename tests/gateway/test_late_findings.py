@@ -84,7 +84,7 @@ def test_an_upstream_whose_credential_is_a_tenants_is_connected_when_that_tenant
     }
     monkeypatch.setenv("CRM_ACME", "token-of-acme")
     with interlock.open(config) as gw:  # nothing to connect with yet, and no error
-        assert len(gw.opening) == 2  # what starts it, and what warns of odd names
+        assert len(gw.opening) == 3  # what starts it, what keeps definitions, and what warns of odd names
         run = gw.run(**HOME)  # nobody listens there: told in the log, tried again, denied meanwhile
         assert run.call("crm.find", {}).kind == "denied"
 

@@ -44,7 +44,7 @@ def died(house, start, monkeypatch):
 
     def die(**said):
         store, board = house.parts()
-        gw, did = house.open(store=Mortal(store, 2), board=board), []
+        gw, did = house.open(store=Mortal(store, 3), board=board), []  # definitions, the run, the admission
         gw.tool("mail.send", cost={"usd": 1}, **said)(lambda: did.append(1))
         run = start(gw, run_id="r1", budgets={"max_usd": 5})
         with pytest.raises(LedgerUnavailable, match="ended with succeed"):
@@ -314,7 +314,7 @@ def test_a_settlement_that_cannot_be_written_is_tried_again(house, start):
 def test_who_cannot_be_told_the_outcome_is_told_that_it_was_performed(house, start, clock, monkeypatch, caller):
     monkeypatch.setattr("interlock.gateway.SETTLE_TRIES", 2)
     store, board = house.parts()
-    mortal = Mortal(store, 2)
+    mortal = Mortal(store, 3)  # definitions, the run, the admission
     gw, did = house.open(store=mortal, board=board), []
     gw.tool("mail.send", effect="write", timeout="10s")(lambda: did.append(1))
     run = start(gw)
