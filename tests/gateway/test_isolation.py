@@ -15,6 +15,7 @@ from interlock.ports import CallKey
 from interlock.runs import Run
 from interlock.settlement import Performed
 from interlock.stores.memory import MemoryStore, MemorySwitchBoard
+from interlock.traces import export
 
 ASK = {"approvals": {"required_for": ["mail.ask"]}}
 MARK = "belongs-to-acme"
@@ -55,7 +56,8 @@ def acme(gw, start):
     """A run of acme with something of everything in it."""
     tools(gw)
     run = start(gw, run_id="r1", tenant="acme", request=MARK, labels={"l": MARK})
-    run.end_step(begun(run), interlock.Usage(input_tokens=0, output_tokens=0))
+    turn = interlock.Turn(MARK)
+    run.end_step(begun(run), interlock.Usage(input_tokens=0, output_tokens=0), turn=turn)
     run.call("mail.send", {"body": MARK}, call_id="c1")
     run.call("mail.ask", {"body": MARK}, call_id="c2")
     run.call("mail.lose", {"body": MARK}, call_id="c3")
@@ -118,6 +120,8 @@ def seen_by(gw, tenant):
             gw.audit.verify(tenant=tenant),
             gw.store.runs(tenant),
             gw.store.calls_of(tenant, "r1"),
+            gw.store.steps_of(tenant, "r1"),
+            export(gw, tenant, "r1"),
             list(gw.store.accounts(tenant)),
         ]
     )
