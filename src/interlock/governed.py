@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,7 +71,8 @@ class Governed:
         tools: Collection[str] | None = None, max_output_tokens: int | None = None,
     ) -> None:
         self.run, self.runtime = run, runtime
-        self.offers = {offer.said: offer for offer in _offers(run, tools)}
+        self._names = _names(run._gateway.tools)
+        self.offers = {offer.said: offer for offer in _offers(run, self._names, tools)}
         self.max_output_tokens = max_output_tokens
         self.trouble: LedgerUnavailable | None = None
         self.unsaved: Exception | None = None  #: what the program's own `save` raised
@@ -113,9 +114,8 @@ class Governed:
         return {each.id: (await self.call(each.name, each.raw or each.args, each.id)).text for each in strays}
 
     def named(self, said: str) -> str:
-        """A tool's own name; what the model said, where there is none."""
-        offer = self.offers.get(said)
-        return said if offer is None else offer.name
+        """A tool's own name, shown to the model or not; what the model said, where there is none."""
+        return self._names.get(said, said)
 
     def most(self, own: int | None) -> int | None:
         """What a turn may put out: the less of what the agent says of itself and what was said when it was bound."""
@@ -301,23 +301,27 @@ def said_by(name: str, args: Any, call_id: str) -> Call:
     return Call(name, {}, call_id, read if isinstance(read, str) else json.dumps(read))
 
 
-def _offers(run: Run, names: Collection[str] | None) -> list[Offer]:
+def _names(tools: Iterable[str]) -> dict[str, str]:
+    """The name of each tool by what a model calls it."""
+    found: dict[str, str] = {}
+    for name in sorted(tools):
+        said = spelled(name, plain=True)
+        found[f"{said[: MAX_PLAIN - 9]}-{digest_of(name)}" if said in found else said] = name
+    return found
+
+
+def _offers(run: Run, names: Mapping[str, str], wanted: Collection[str] | None) -> list[Offer]:
     shown = {tool.name: tool for tool in run.tools()}
-    missing = sorted(set(names or ()) - set(shown))
+    missing = sorted(set(wanted or ()) - set(shown))
     if missing:
         raise ConfigError(
             f"no tool {missing[0]!r} can be shown to this run: none is registered, or policy denies it;"
             f" tools= may name {', '.join(shown) or 'none'}"
         )
-    found: dict[str, Offer] = {}
-    for name, tool in shown.items():
-        if names is not None and name not in names:
-            continue
-        said = spelled(name, plain=True)
-        if said in found:
-            said = f"{said[: MAX_PLAIN - 9]}-{digest_of(name)}"
-        found[said] = Offer(said, name, tool.description or name, {**tool.schema, "type": "object"})
-    return list(found.values())
+    return [
+        Offer(said, name, shown[name].description or name, {**shown[name].schema, "type": "object"})
+        for said, name in names.items() if name in shown and (wanted is None or name in wanted)
+    ]
 
 
 def _refused(error: BaseException | None) -> bool:

@@ -56,6 +56,7 @@ class Metering(ChatMiddleware):
     def __init__(self, governed: Governed, allow: Collection[str]) -> None:
         self.governed, self.allow = governed, allow
         self.written: dict[str, Any] = {}  #: arguments as the model wrote them, by the call's id
+        self.strays: dict[str, str] = {}  #: what to say of calls that the agent has no tool for
 
     async def process(self, context: ChatContext, call_next: Callable[[], Awaitable[None]]) -> None:
         """See `ChatMiddleware`."""
@@ -64,6 +65,9 @@ class Metering(ChatMiddleware):
         refuse(set(known) - set(self.governed.offers), self.allow)
         most = self.governed.most(options.get("max_tokens"))
         context.options = options if most is None else {**options, "max_tokens": most}
+        for content in (each for message in context.messages for each in message.contents):
+            if content.type == "function_result" and content.call_id in self.strays:
+                content.result = self.strays[content.call_id]
         model = str(options.get("model") or getattr(context.client, "model", None) or "")
         if context.stream:
             await call_next()
@@ -90,7 +94,7 @@ class Metering(ChatMiddleware):
 
     async def _heard(self, response: ChatResponse[Any], known: Mapping[str, Any]) -> None:
         self.written |= {each.call_id or "": each.arguments for each in calls_of(response)}
-        await self.governed.strays(turn_of(response), known)
+        self.strays |= await self.governed.strays(turn_of(response), known)
 
 
 class Gate(FunctionMiddleware):

@@ -10,13 +10,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool, UsageLimits
 from pydantic_ai.agent import AbstractAgent, WrapperAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ApprovalRequired, ToolFailed
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    ToolReturnPart,
+)
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
@@ -37,9 +44,9 @@ NEVER = 1_000_000  #: retries of unknown tools, which our own budget of denials 
 class Metered(WrapperModel):
     """A model whose turns are steps of the run, every attempt one of its own."""
 
-    def __init__(self, governed: Governed, allow: Collection[str], wrapped: Model) -> None:
+    def __init__(self, governed: Governed, allow: Collection[str], strays: dict[str, str], wrapped: Model) -> None:
         super().__init__(wrapped)
-        self._governed, self._allow = governed, allow
+        self._governed, self._allow, self._strays = governed, allow, strays
 
     async def request(
         self, messages: list[ModelMessage], settings: ModelSettings | None, asked: ModelRequestParameters
@@ -47,7 +54,7 @@ class Metered(WrapperModel):
         """See `Model`."""
         settings = self._limited(settings, asked)
         with self._governed.turn(self.wrapped.model_name, settings.get("max_tokens")) as told:
-            response = await self.wrapped.request(messages, settings, asked)
+            response = await self.wrapped.request(self._told(messages), settings, asked)
             told(turn_of(response))
         await self._refuse_strays(response, asked)
         return response
@@ -60,7 +67,7 @@ class Metered(WrapperModel):
         """See `Model`."""
         settings = self._limited(settings, asked)
         with self._governed.turn(self.wrapped.model_name, settings.get("max_tokens")) as told:
-            async with self.wrapped.request_stream(messages, settings, asked, context) as stream:
+            async with self.wrapped.request_stream(self._told(messages), settings, asked, context) as stream:
                 yield stream
                 response = stream.get()
             if response.state == "complete":
@@ -77,7 +84,19 @@ class Metered(WrapperModel):
 
     async def _refuse_strays(self, response: ModelResponse, asked: ModelRequestParameters) -> None:
         known = {tool.name for tool in (*asked.function_tools, *asked.output_tools)}
-        await self._governed.strays(turn_of(response), known)
+        self._strays |= await self._governed.strays(turn_of(response), known)
+
+    def _told(self, messages: list[ModelMessage]) -> list[ModelMessage]:
+        """What the gateway said of calls that the agent has no tool for, in place of what Pydantic AI says of them."""
+
+        def said(part: Any) -> Any:
+            stray = isinstance(part, ToolReturnPart) and self._strays.get(part.tool_call_id)
+            return replace(part, content=stray) if stray else part
+
+        return [
+            replace(each, parts=[said(part) for part in each.parts]) if isinstance(each, ModelRequest) else each
+            for each in messages
+        ]
 
 
 class Governing(AbstractCapability[Any]):
@@ -86,10 +105,11 @@ class Governing(AbstractCapability[Any]):
     def __init__(self, governed: Governed, allow: Collection[str]) -> None:
         super().__init__()
         self._governed, self._allow = governed, allow
+        self._strays: dict[str, str] = {}  #: what to say of calls that the agent has no tool for
 
     def get_wrapper_model(self, model: Model) -> Model:
         """See `AbstractCapability`."""
-        return Metered(self._governed, self._allow, model)
+        return Metered(self._governed, self._allow, self._strays, model)
 
     async def wrap_tool_validate(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:  # noqa: ARG002
         """The gateway validates."""

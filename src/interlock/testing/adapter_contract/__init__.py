@@ -26,6 +26,7 @@ ADAPTER_CONTRACT: tuple[Promise, ...] = (
     decisions.the_model_is_told_what_every_call_came_to,
     decisions.arguments_that_are_no_json_are_refused,
     decisions.a_tool_that_does_not_exist_is_refused,
+    decisions.a_tool_that_the_policy_denies_is_refused_by_its_own_name,
     decisions.a_tool_that_raises_does_not_end_the_run,
     approvals.a_call_that_a_person_refuses_is_told_so,
     approvals.a_question_that_nobody_answers_is_a_no,

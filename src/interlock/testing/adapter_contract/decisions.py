@@ -88,6 +88,25 @@ def a_tool_that_does_not_exist_is_refused(play: Play) -> None:
     )
 
 
+def a_tool_that_the_policy_denies_is_refused_by_its_own_name(play: Play) -> None:
+    """A call of a tool that the model was not even shown is denied and written down as what it is, arguments and all.
+    """
+    play.config = {"policy": {"allow": ["desk.look"]}}
+    play.lines = ([note("a"), look(1)], "done")
+    play.drive()
+    play.expect(
+        ended=["completed"], effects=["look 1"],
+        audit="""
+            step 150
+              desk.look {"at": 1}: allow done
+              desk.note {"text": "a"}: deny
+            step 150
+            stopped completed
+        """,
+        told={"look-1": "seen 1", "note-a": "NOT DONE: desk.note was refused: nothing in the policy allows desk.note"},
+    )
+
+
 def a_tool_that_raises_does_not_end_the_run(play: Play) -> None:
     """A tool's exception is an outcome, and no retry of the runtime's makes its effect happen again."""
     play.lines, play.retries = ([break_("hard"), break_("softly"), look(1)], "done"), 2

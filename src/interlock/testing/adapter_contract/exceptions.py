@@ -14,6 +14,7 @@ RETRY = "a_question_to_the_model_that_is_tried_again_is_a_step_again"
 CRASH = "a_process_that_dies_in_a_call_leaves_it_in_doubt_and_nothing_twice"
 WRITTEN = "arguments_that_are_no_json_are_refused"
 STRAY = "a_tool_that_does_not_exist_is_refused"
+NOT_SHOWN = "a_tool_that_the_policy_denies_is_refused_by_its_own_name"
 
 
 def no_retries() -> Otherwise:
@@ -35,10 +36,10 @@ def begins_anew() -> Otherwise:
     )
 
 
-def told_otherwise(text: str) -> Otherwise:
+def told_otherwise(told: Mapping[str, str]) -> Otherwise:
     return Otherwise(
         "It is refused and counted as everywhere, but the model is told in the runtime's own words.",
-        {"told": {"look-1": "seen 1", "erase": text}},
+        {"told": {"look-1": "seen 1", **told}},
     )
 
 
@@ -52,21 +53,19 @@ def only_objects() -> Otherwise:
 
 PLAIN: Mapping[str, Otherwise] = {RETRY: no_retries()}
 OPENAI_AGENTS: Mapping[str, Otherwise] = {CRASH: begins_anew()}
-PYDANTIC_AI: Mapping[str, Otherwise] = {STRAY: told_otherwise("Unknown tool name: 'erase_all'")}
-AGENT_FRAMEWORK: Mapping[str, Otherwise] = {
-    RETRY: no_retries(),
-    CRASH: begins_anew(),
-    STRAY: told_otherwise('Error: Requested function "erase_all" not found.'),
-}
+AGENT_FRAMEWORK: Mapping[str, Otherwise] = {RETRY: no_retries(), CRASH: begins_anew()}
 GOOGLE_ADK: Mapping[str, Otherwise] = {RETRY: no_retries(), CRASH: begins_anew(), WRITTEN: only_objects()}
+
+NO_SUCH_TOOL = "<tool_use_error>Error: No such tool available: {}</tool_use_error>"
 CLAUDE_AGENT: Mapping[str, Otherwise] = {
-    STRAY: told_otherwise("<tool_use_error>Error: No such tool available: erase_all</tool_use_error>"),
+    STRAY: told_otherwise({"erase": NO_SUCH_TOOL.format("erase_all")}),
+    NOT_SHOWN: told_otherwise({"note-a": NO_SUCH_TOOL.format("desk_note")}),
 }
 
 EXCEPTIONS: Mapping[str, Mapping[str, Otherwise]] = {
     "plain": PLAIN,
     "openai_agents": OPENAI_AGENTS,
-    "pydantic_ai": PYDANTIC_AI,
+    "pydantic_ai": {},
     "langchain": {},
     "agent_framework": AGENT_FRAMEWORK,
     "google_adk": GOOGLE_ADK,
