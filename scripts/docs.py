@@ -44,7 +44,7 @@ WIDTH = 100
 #: what each key means, by section and key. Types and defaults come from the code.
 _MEANINGS = """
 File.architecture
-    Who owns what. Said for people; nothing depends on it.
+    Who owns what. Said for people and for your own program; no decision depends on it.
 File.ledger
     Where the ledger is: its address alone, or a mapping.
 File.budgets
@@ -208,7 +208,7 @@ File.lease
 Architecture.tool_gateway
     The team owns the gateway.
 Architecture.runtime
-    Who runs the agent.
+    Who runs the agents: in words, or the adapter that does, which a program loads by this name.
 Ledger.url
     A SQLite file (relative to the config), a PostgreSQL database, or memory, which dies with the process.
 Ledger.synchronous
@@ -380,6 +380,7 @@ _NAMED = {
     shape.Duration: "duration",
     shape.Share: "share, like 0.1",
     shape.Reference: "`env:NAME`, `file:PATH` or `vault:PATH#FIELD`",
+    shape.ARuntime: "`managed`, `custom`, `managed_or_custom`, or an adapter: `plain`, `openai_agents`, …, or a MODULE",
     shape.ADedupe: "`run`, `off` or a duration",
     shape.Url: "URL",
     shape.Then: "`allow`, `ask`, `deny` or `stop`",

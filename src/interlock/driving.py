@@ -7,7 +7,9 @@ tell: the model is a function, the tools are the gateway's.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -89,3 +91,13 @@ def runtime_of(name: str) -> Runtime:
     if not isinstance(found, Runtime):
         raise ConfigError(f"adapter {name!r} cannot be replayed on: it has no drive() or no speaking()")
     return cast("Runtime", found)
+
+
+def drive(runtime: Runtime, run: Run, agent: Any, request: str = "", *, saved: str | None = None) -> Driven:
+    """`runtime.drive(…)`, whether it is async or not: for programs that have no event loop of their own."""
+    driven = runtime.drive(run, agent, request, saved=saved)
+    return asyncio.run(_awaited(driven)) if inspect.isawaitable(driven) else driven
+
+
+async def _awaited(driven: Awaitable[Driven]) -> Driven:
+    return await driven

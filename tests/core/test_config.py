@@ -259,6 +259,8 @@ def test_a_dict_is_told_of_by_its_place() -> None:
         ({"approvals": {"quorum": 0}}, "1 or more"),
         ({"approvals": {"webhook": {"url": "https://x.example"}}}, "webhook.secret: is missing"),
         ({"architecture": {"tool_gateway": "rented"}}, "must be 'owned'"),
+        ({"architecture": {"runtime": "open_agents"}}, "did you mean 'openai_agents'?"),
+        ({"architecture": {"runtime": 7}}, "must be managed, custom, managed_or_custom, an adapter"),
         ({1: 2}, "a key must be text"),
     ],
 )

@@ -17,6 +17,7 @@ from interlock.config.shapes import (
     AnEffect,
     ARisk,
     ARole,
+    ARuntime,
     Count,
     Dollars,
     Duration,
@@ -58,7 +59,7 @@ class Architecture(Section):
     """Who owns what."""
 
     tool_gateway: Literal["owned"] = "owned"
-    runtime: Literal["managed", "custom", "managed_or_custom"] = "managed_or_custom"
+    runtime: ARuntime = "managed_or_custom"
 
 
 class Ledger(Section):

@@ -6,8 +6,11 @@ never repeats what could be a secret.
 
 from __future__ import annotations
 
+import difflib
+import pkgutil
 import re
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 from interlock.core.call import MICROS, Dedupe
@@ -51,6 +54,21 @@ def share(value: Any) -> float:
     if not 0 <= number <= 1000:
         raise ValueError("must be a share: 0.1 is a tenth, 1 is all")
     return float(number)
+
+
+RUNTIMES = ("managed", "custom", "managed_or_custom")  #: said for people alone
+ADAPTERS = tuple(sorted(each.name for each in pkgutil.iter_modules([str(Path(__file__).parents[1] / "adapters")])))
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def runtime(value: Any) -> str:
+    """Who runs the agents, in words; or the adapter that does: one of ours, or a module of yours, named whole."""
+    if value in RUNTIMES + ADAPTERS or (isinstance(value, str) and _MODULE.fullmatch(value)):
+        return str(value)
+    near = difflib.get_close_matches(str(value), RUNTIMES + ADAPTERS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    words, names = (", ".join(each) for each in (RUNTIMES, ADAPTERS))
+    raise ValueError(f"must be {words}, an adapter ({names}) or a module, like shop.loop{hint}")
 
 
 _ARGUMENT = re.compile(r"args\.[A-Za-z_][A-Za-z0-9_]*")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from interlock.conditions import compile_condition
-from interlock.config.scalars import count, dedupe, duration, micro_dollars, positive, reference, share
+from interlock.config.scalars import count, dedupe, duration, micro_dollars, positive, reference, runtime, share
 from interlock.core.call import Effect, Risk, Role
 from interlock.core.names import problem_of_name
 from interlock.core.verdict import Verdict
@@ -103,6 +103,7 @@ Dollars = Annotated[int, checked(micro_dollars)]  #: micro-dollars, once parsed
 Share = Annotated[float, checked(share)]  #: 0.1 is a tenth
 Duration = Annotated[int, checked(duration)]  #: microseconds, once parsed
 Reference = Annotated[str, checked(reference)]
+ARuntime = Annotated[str, checked(runtime)]
 ADedupe = Annotated[Any, checked(dedupe)]
 Url = Annotated[str, AfterValidator(url)]
 Glob = Annotated[str, named("tool")]

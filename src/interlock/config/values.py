@@ -155,7 +155,7 @@ class DoctorSettings(Struct, frozen=True):
 
 
 class Architecture(Struct, frozen=True):
-    """Who owns what. Said for people; nothing depends on it."""
+    """Who owns what. Said for people and for your own program; no decision depends on it."""
 
     tool_gateway: str = "owned"
     runtime: str = "managed_or_custom"
