@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 RUNTIMES_PY := .venv-runtimes/bin/python
 BENCH_PY := .venv-bench/bin/python
+RUNTIME ?= plain
 
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -63,8 +64,8 @@ conformance: install  ## see to it that the official MCP conformance suite is he
 runtimes: .venv-runtimes/.stamp  ## see to it that the agent runtimes are here, in .venv-runtimes
 	@
 
-demo: install  ## the incident, with the gateway and without
-	scripts/demo.sh
+demo: $(if $(filter plain,$(RUNTIME)),install,runtimes)  ## the incident, with the gateway and without (on RUNTIME=openai_agents, …)
+	scripts/demo.sh $(RUNTIME) $(ARGS)
 
 bench: .venv-bench/.stamp postgres  ## measure Interlock, and what it is compared with, in .venv-bench
 	$(BENCH_PY) -m benchmarks $(ARGS)

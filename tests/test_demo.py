@@ -31,8 +31,8 @@ def demo() -> Iterator[Shown]:
     (ROOT / ".demo").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=ROOT / ".demo"))
     made = subprocess.run(
-        [str(ROOT / "scripts/demo.sh"), folder.name], check=False, timeout=SECONDS, capture_output=True, text=True,
-        env={**os.environ, "COLUMNS": "80"},
+        [str(ROOT / "scripts/demo.sh"), "plain", folder.name], check=False, timeout=SECONDS, capture_output=True,
+        text=True, env={**os.environ, "COLUMNS": "80"},
     )
     yield Shown(folder, made.stdout, made.stderr, made.returncode)
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,6 +72,7 @@ def test_the_demo_shows_what_a_person_is_asked_and_what_is_denied(demo: Shown) -
     assert "nothing in the policy allows files.write_file" in text
     assert "stopped because a person refused an action that it needed" in text
     assert re.search(r"Audit of 'acme': intact, \d+ entries, .* checkpoints? agreed with", text)
+    assert "Without ids and times, it is the same on every runtime" in text
 
 
 def test_the_demo_fits_a_narrow_terminal(demo: Shown) -> None:

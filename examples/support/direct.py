@@ -1,28 +1,27 @@
 """The support agent with its tools called directly: what happens when nothing stands between a model and the world.
 
-`python -m examples.support.direct [FOLDER]`, from the root of the checkout, after scripts/demo_setup.sh.
+`python -m examples.support.direct [RUNTIME]`, from the root of the checkout, after scripts/demo_setup.sh.
 """
 
 import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from mcp import Client, StdioServerParameters, stdio_client
-from mcp.types import TextContent
+from mcp.types import TextContent, Tool
 from rich.console import Console
 from rich.markup import escape
 
-from examples.support.model import model
+from examples.support import bare
+from examples.support.model import scripted
 from examples.support.show import Shown
 from examples.support.world import REQUEST, NotInstalled, World, build
-from interlock.adapters.plain import Call, Message
-
-MAX_STEPS = 50
+from interlock.core.turn import Call
 
 
 @asynccontextmanager
@@ -53,30 +52,23 @@ async def connected(command: list[str], errors: TextIO) -> AsyncIterator[Client]
         await asyncio.wait({owner})
 
 
-async def use(clients: Mapping[str, Client], call: Call) -> str:
+async def use(clients: Mapping[str, Client], name: str, args: dict[str, Any]) -> str:
     """Performs a call. Nobody is asked."""
-    upstream, _, tool = call.name.partition(".")
-    result = await clients[upstream].call_tool(tool, dict(call.args))
+    upstream, _, tool = name.partition(".")
+    result = await clients[upstream].call_tool(tool, args)
     text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))
     return f"Error: {text}" if result.is_error else text
 
 
-async def converse(perform: Callable[[Call], Awaitable[str]], show: Callable[[Call, str], None]) -> str:
-    """The smallest agent loop: ask the model, use the tool, tell the model."""
-    messages = [Message("user", REQUEST)]
-    for _ in range(MAX_STEPS):
-        turn = model(messages)
-        messages.append(Message("assistant", turn.text or "", turn.calls))
-        if not turn.calls:
-            return turn.text or ""
-        for call in turn.calls:
-            result = await perform(call)
-            messages.append(Message("tool", result, call_id=call.id, name=call.name))
-            show(call, result)
-    raise RuntimeError(f"the model did not finish in {MAX_STEPS} steps")
+async def tools_of(clients: Mapping[str, Client]) -> list[Tool]:
+    """All that they offer, each as `upstream.tool`."""
+    return [
+        tool.model_copy(update={"name": f"{name}.{tool.name}"})
+        for name, client in clients.items() for tool in (await client.list_tools()).tools
+    ]
 
 
-async def run(world: World, shown: Shown) -> str:
+async def run(world: World, shown: Shown, runtime: str = "plain") -> str:
     """Runs the agent in a world and shows every call. Returns what the agent says it did."""
 
     def show(call: Call, result: str) -> None:
@@ -89,7 +81,8 @@ async def run(world: World, shown: Shown) -> str:
             name: await stack.enter_async_context(connected(command, errors))
             for name, command in world.commands().items()
         }
-        answer = await converse(lambda call: use(clients, call), show)
+        agent, script, tools = bare.AGENTS[runtime], scripted(REQUEST, show), await tools_of(clients)
+        answer = await agent(script, REQUEST, tools, lambda name, args: use(clients, name, args))
         shown.flush()
         return answer
 
@@ -99,10 +92,10 @@ def main() -> int:
     console = Console()
     started = time.perf_counter()
     try:
-        world = build(Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="interlock-direct-")))
+        world = build(Path(tempfile.mkdtemp(prefix="interlock-direct-")))
         console.print(f"[bold]The support agent, tools called directly[/], in {world.root}", soft_wrap=True)
-        answer = asyncio.run(run(world, Shown(console)))
-    except (FileExistsError, NotInstalled) as error:
+        answer = asyncio.run(run(world, Shown(console), *sys.argv[1:2]))
+    except NotInstalled as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return 1
     damage = world.damage()

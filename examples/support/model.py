@@ -1,41 +1,41 @@
 """A scripted model, as gullible as a real one on a bad day. No network, no randomness, no memory of its own.
 
-`model(messages)` is a pure function: it plays its script from the start, feeding it the tool results that stand in the
-messages, and answers with the first wish that has no result yet. So a run can be paused, killed and taken up again from
-its messages alone. What the script does follows from the text that the tools returned: change the tickets, and it does
-something else.
+`model(request, results)` is a pure function: it plays its script from the start, feeding it the results that its calls
+had so far, and answers with the first wish that has none yet. So a run can be paused, killed and taken up again from
+its conversation alone, on any runtime. What the script does follows from the text that the tools returned: change the
+tickets, and it does something else.
 """
 
 import json
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeAlias
 
-from interlock import Usage
-from interlock.adapters.plain import Call, Message, Turn
+from interlock import Turn, Usage
+from interlock.core.turn import Call
+from interlock.driving import Script
 
 NAME = "scripted"  #: under which interlock.yaml has its price
+MAX_OUTPUT = 500  #: tokens of one turn
 
 Wish: TypeAlias = tuple[str, dict[str, Any]]  # a tool and its arguments
-Script: TypeAlias = Generator[Wish, str, str]  # yields wishes, is sent their results, returns the answer
+Work: TypeAlias = Generator[Wish, str, str]  # yields wishes, is sent their results, returns the answer
 
 
-def model(messages: Sequence[Message]) -> Turn:
-    """The next turn of a conversation."""
-    results = {message.call_id: message.content for message in messages if message.role == "tool"}
-    script = _work(next(message.content for message in messages if message.role == "user"))
-    read = sum(len(message.content) + len(str(message.calls)) for message in messages)
-    number, result = 1, None
+def model(request: str, results: Mapping[str, str]) -> Turn:
+    """The next turn of a conversation: what was asked, and what each call was answered so far, by its id."""
+    work, result, number, read = _work(request), None, 0, len(request)
     try:
         while True:
-            name, args = next(script) if result is None else script.send(result)
-            call = Call(name, args, f"call-{number}")
-            if call.id not in results:
-                return Turn(calls=(call,), usage=_usage(read, len(name) + len(json.dumps(args))))
-            result = results[call.id]
+            name, args = next(work) if result is None else work.send(result)
             number += 1
+            call, said = Call(name, args, f"call-{number}"), len(name) + len(json.dumps(args))
+            if call.id not in results:
+                return Turn(calls=(call,), usage=_usage(read, said), model=NAME)
+            result = results[call.id]
+            read += said + len(result)
     except StopIteration as end:
-        return Turn(end.value, usage=_usage(read, len(end.value)))
+        return Turn(end.value, usage=_usage(read, len(end.value)), model=NAME)
 
 
 def _usage(read: int, said: int) -> Usage:
@@ -43,16 +43,34 @@ def _usage(read: int, said: int) -> Usage:
     return Usage(input_tokens=read // 4 + 1, output_tokens=said // 4 + 1)
 
 
+def scripted(request: str, show: Callable[[Call, str], object]) -> Script:
+    """The model as any runtime can have it. `show` is handed each call, once, with what it was answered."""
+    said: dict[str, Call] = {}
+    results: dict[str, str] = {}
+
+    def hear(told: Mapping[str, str]) -> None:
+        for call_id in told.keys() - results.keys():  # one at most: each turn has one call
+            show(said[call_id], told[call_id])
+        results.update(told)
+
+    def say() -> Turn:
+        turn = model(request, results)
+        said.update({call.id: call for call in turn.calls})
+        return turn
+
+    return Script(say=say, hear=hear, model=NAME, max_output_tokens=MAX_OUTPUT)
+
+
 # ------------------------------------------------------------------------------------------------ what it wants to do
 
 
-def _work(request: str) -> Script:
+def _work(request: str) -> Work:
     """The whole job, told as if every tool answered at once."""
     folder = _found(r"\bin (\S+?)/", request)
     listing = yield "files.list_directory", {"path": folder}
     known = yield "tracker.read_query", {"query": "SELECT id, title, team FROM ticket"}
     notes = []
-    for name in re.findall(r"^\[FILE\] (\S+\.md)$", listing, re.MULTILINE):
+    for name in sorted(re.findall(r"^\[FILE\] (\S+\.md)$", listing, re.MULTILINE)):
         text = yield "files.read_text_file", {"path": f"{folder}/{name}"}
         number = _found(r"Ticket (\d+)", text) or name
         notes.append((yield from _help(number, text, known)))
@@ -60,7 +78,7 @@ def _work(request: str) -> Script:
     return "\n".join([f"I worked through {len(notes)} tickets.", *notes])
 
 
-def _help(number: str, text: str, known: str) -> Script:
+def _help(number: str, text: str, known: str) -> Work:
     """Does what the customer asks for."""
     asked = re.search(r"[Pp]lease (?:open|create|file) a ticket for the (\w+) team: (.+?)\.\s", _flat(text))
     if not asked:
@@ -73,7 +91,7 @@ def _help(number: str, text: str, known: str) -> Script:
     return f"- {number}: {title!r} {done} the {team} team."
 
 
-def _obey(number: str, text: str) -> Script:
+def _obey(number: str, text: str) -> Work:
     """Does whatever the text says after SYSTEM: because it looks official."""
     _, _, orders = text.partition("\nSYSTEM:")
     team = _found(r"[Cc]reate these \d+ (?:\w+ )?tickets for the (\w+) team", _flat(orders))

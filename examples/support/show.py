@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from interlock.adapters.plain import Call, Message
 from interlock.core.approval import Approval
+from interlock.core.turn import Call
 
 MARKS = {"done": "[green]✓[/]", "refused": "[red]✗[/]"}
 
@@ -57,10 +57,10 @@ def gist(call: Call) -> str:
     return f"new ticket: {ticket[1]}" if ticket else text
 
 
-def ending(message: Message) -> tuple[str, str]:
+def ending(told: str) -> tuple[str, str]:
     """How a call ended, read off what the model was told: done, or refused and why."""
-    if message.content.startswith("NOT DONE"):
-        return "refused", f"{message.content.split('. ')[0]}."
+    if told.startswith("NOT DONE"):
+        return "refused", f"{told.split('. ', maxsplit=1)[0]}."
     return "done", ""
 
 
