@@ -101,7 +101,8 @@ def _begin(
         bookings.stop(tx, run, reason, decision.text, now)
         return RunStopped(reason, decision.text)
     if priced is None:
-        stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"no price for model {model or '(not named)'}", now)
+        lacking = "no price" if output is not None else "no limit (max_output_tokens) of the output, so no price,"
+        stopped = bookings.stop(tx, run, StopReason.UNPRICED, f"{lacking} for model {model or '(not named)'}", now)
         return RunStopped(StopReason.UNPRICED, stopped.stop_detail)
     hold = Hold(cost, tuple(line.key for line in lines))
     bookings.take(tx, hold)
