@@ -208,7 +208,8 @@ File.lease
 Architecture.tool_gateway
     The team owns the gateway.
 Architecture.runtime
-    Who runs the agents: in words, or the adapter that does, which a program loads by this name.
+    Who runs the agents: in words, or the adapter that does, which a program loads by this name. See
+    [migrate](migrate.md).
 Ledger.url
     A SQLite file (relative to the config), a PostgreSQL database, or memory, which dies with the process.
 Ledger.synchronous
