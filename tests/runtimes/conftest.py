@@ -4,11 +4,14 @@ Which packages must be there is a test (test_environment.py), so that an environ
 of them reaches another machine: whoever tries is refused.
 """
 
+import os
 import sys
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+
+os.environ["OPENAI_AGENTS_DISABLE_TRACING"] = "1"  # it would send its traces to its maker
 
 collect_ignore_glob = [] if find_spec("agents") else ["*"]
 

@@ -15,10 +15,7 @@ from tests.docs.pages import ROOT, Block, blocks
 
 PAGE = ROOT / "docs/migrate.md"
 SECONDS = 300
-ENV = {
-    **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "80",
-    "OPENAI_AGENTS_DISABLE_TRACING": "1",
-}
+ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "80"}
 
 
 def commands(block: Block) -> list[tuple[str, str]]:
