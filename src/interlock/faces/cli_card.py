@@ -38,7 +38,7 @@ def card(approval: Approval, standing: str, left: int) -> Panel:
     head.add_row("run", text(f"{approval.run_id}, call {approval.call_id}"))
     if shown.request:
         head.add_row("request", _behind_bar(shown.request))
-    head.add_row("costs", text(dollars(shown.cost_usd) if shown.cost_usd else "nothing that is known of"))
+    head.add_row("costs", text(dollars(shown.cost_usd) if shown.cost_usd else "nothing known"))
 
     tail = pairs()
     tail.add_row("asked", text(clock(approval.asked_at)))

@@ -1,6 +1,6 @@
 """`interlock serve`: the gateway as a service, everything on one port.
 
-Not the application (`faces/http/`). Law: it says where the console is and, the first time, an operator's key, once; it
+Not the application (`faces/http/`). Law: it says where the console is and, the first time, an admin's key, once; it
 does not begin where it could not keep its promises.
 """
 
@@ -139,7 +139,7 @@ def _welcome(gateway: Gateway, key: str | None) -> None:
     url = url_of(gateway.config.serve)
     say(f"Console and API: {url}/   (API: {url}/v1, MCP: {url}/mcp, what there is: {url}/openapi.json)")
     if key is not None:
-        say("The operator's key, shown this once:")
+        say("The first key, an admin's for every tenant, shown this once:")
         say(f"  {key}")
     sys.stdout.flush()
 

@@ -84,7 +84,7 @@ def init(
     say(f"{path} is written. Next:")
     say("  1. name the tools that may be used, under policy: allow:")
     say("  2. interlock check                       see what each tool gets")
-    say("  3. gw = interlock.open(), in your program")
+    say("  3. gw = interlock.open(), in your program; or interlock serve, as a service")
 
 
 def demo() -> None:
