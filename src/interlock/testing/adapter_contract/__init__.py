@@ -56,6 +56,7 @@ ADAPTER_CONTRACT: tuple[Promise, ...] = (
 
 def keep(promise: Promise, play: Play) -> None:
     """Hold an adapter to one promise. Raises AssertionError."""
+    play.promise = promise.__name__
     try:
         promise(play)
     finally:

@@ -110,6 +110,7 @@ class Play:
     retries: int = 0
     run_id: str = "r1"
     now: int | None = None
+    promise: str = ""  #: the name of what is played
 
     def __post_init__(self) -> None:
         self.clock = ManualClock() if self.now is None else ManualClock(self.now)
@@ -236,6 +237,7 @@ class Play:
             "stop": str(report.stop_reason) if report.stop_reason else None,
             "output": self.results[-1].output,
             "effects": self.effects,
+            "done": len(self.effects),
             "audit": self.audit,
             "told": told,
             "used": {"steps": report.steps.used, "tool_calls": report.tool_calls.used, "tokens": report.tokens.used},
@@ -244,8 +246,8 @@ class Play:
 
     def expect(self, **wanted: Any) -> None:
         """Hold what was seen against what every runtime promises, or what this one does instead."""
-        seen, promise = self.seen(), inspect.stack()[1].function
-        exception = getattr(self.driver, "exceptions", {}).get(promise)
+        seen = self.seen()
+        exception = getattr(self.driver, "exceptions", {}).get(self.promise)
         if exception is not None:
             assert exception.seen != {key: wanted.get(key) for key in exception.seen}, "it is no exception"
             wanted = {**wanted, **exception.seen}
