@@ -1,7 +1,7 @@
 """Every example of the docs that carries the name of a runtime's extra: executed here, where the runtimes are.
 
-They define, and do nothing by themselves: what they do is tested by whoever takes them from here. A block that is a file
-of a page (`tools.py`) is executed by the test of that page.
+They define, and do nothing by themselves: what they do is tested by whoever takes them from here. A block that is a
+file of a page (`tools.py`) is executed by the test of that page.
 """
 
 from __future__ import annotations
