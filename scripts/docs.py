@@ -30,6 +30,8 @@ from interlock.faces.http import openapi
 from interlock.faces.http.openapi import STATUSES
 from interlock.faces.http.problems import TITLES
 from interlock.faces.http.routes import ROUTES
+from interlock.testing.adapter_contract import ADAPTER_CONTRACT
+from interlock.testing.adapter_contract.exceptions import EXCEPTIONS
 from tests.runtimes.clients import expectations
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -611,6 +613,25 @@ def http_routes() -> str:
     return "\n".join(rows)
 
 
+def adapter_contract() -> str:
+    """The promises of every adapter, and what runtimes honestly do otherwise."""
+    rows = ["| promise | |", "| --- | --- |"]
+    rows += [f"| {_promised(each.__name__)} | {' '.join((each.__doc__ or '').split())} |" for each in ADAPTER_CONTRACT]
+    rows += ["", "Otherwise, and held to be exactly so:", ""]
+    rows += ["| promise | on | what is otherwise |", "| --- | --- | --- |"]
+    for promise in (each.__name__ for each in ADAPTER_CONTRACT):
+        found: dict[str, list[str]] = {}
+        for runtime, exceptions in EXCEPTIONS.items():
+            if promise in exceptions:
+                found.setdefault(exceptions[promise].why, []).append(f"`{runtime}`")
+        rows += [f"| {_promised(promise)} | {', '.join(on)} | {why} |" for why, on in found.items()]
+    return "\n".join(rows)
+
+
+def _promised(name: str) -> str:
+    return name.replace("_", " ").capitalize().replace(" json ", " JSON ")
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "http-problems": http_problems,
     "http-routes": http_routes,
@@ -620,6 +641,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "stop-reasons": stop_reasons,
     "command-line": command_line,
     "mcp-clients": expectations.table,
+    "adapter-contract": adapter_contract,
 }
 
 

@@ -21,10 +21,8 @@ from interlock.codecs.messages import events, native, sse, streamed
 from interlock.core.turn import Call, Turn
 from interlock.driving import Script
 from tests.runtimes.adapters.conftest import LOOK, USAGE
-from tests.runtimes.test_examples import example
 
 Says = Callable[..., Script]
-SHOWN = example("docs/runtimes.md", "claude-agent")
 NOBODY = {"HTTPS_PROXY": "http://127.0.0.1:9", "CLAUDE_CODE_MAX_RETRIES": "0"}
 
 
@@ -212,9 +210,3 @@ def test_what_the_provider_refuses_is_passed_on_and_what_breaks_off_is_no_answer
     for way in ("breaks off", "errs"):
         with pytest.raises(ValueError, match="broken off"):
             asyncio.run(go(way))
-
-
-def test_what_the_docs_show_is_governed(run: Run, says: Says) -> None:
-    shown = speaking(SHOWN["agent"](), says([LOOK], "done"))
-    assert asyncio.run(SHOWN["work"](run, shown, "go")) == ("completed", "done", None)
-    assert (run.report().steps.used, run.report().tool_calls.used) == (2, 1)

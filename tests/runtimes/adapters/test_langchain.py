@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware, TodoListMiddleware, ToolRetryMiddleware
-from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command
 from pydantic import BaseModel
 
@@ -147,44 +144,3 @@ def test_what_a_turn_may_put_out_is_what_its_step_was_announced_with(
     asyncio.run(drive(run, bind(run, agent, max_output_tokens=bound), "go"))
     (step,) = run._gateway.store.steps_of(run.tenant, run.run_id)
     assert step.max_output_tokens == announced
-
-
-def test_a_graph_built_by_hand_is_governed_by_the_same_two_wrappers(says: Says) -> None:
-    """Where one tool node runs all calls of a turn, it runs them all again after a pause: nothing happens twice."""
-    done: list[str] = []
-    config = {"ledger": "memory:", "policy": {"allow": ["pay", "note"]}, "approvals": {"required_for": ["pay"]}}
-    script = says([Call("pay", {"what": "rent"}, "c1"), Call("note", {"what": "paid"}, "c2")], "done")
-
-    def make(*, tools: Any, middleware: Any, checkpointer: Any) -> Any:
-        (governing,), llm = middleware, speaking(None, script).keywords["model"]
-
-        async def ask(request: ModelRequest[Any]) -> ModelResponse[Any]:
-            return ModelResponse([await request.model.ainvoke(request.messages)])
-
-        async def model(state: MessagesState) -> Any:
-            request = ModelRequest(model=llm, messages=state["messages"], tools=tools)
-            return {"messages": (await governing.awrap_model_call(request, ask)).result}
-
-        graph = StateGraph(MessagesState)
-        graph.add_node("model", model)
-        graph.add_node("tools", ToolNode(tools, awrap_tool_call=governing.awrap_tool_call))
-        graph.add_edge(START, "model")
-        graph.add_conditional_edges("model", tools_condition)
-        graph.add_edge("tools", "model")
-        return graph.compile(checkpointer=checkpointer)
-
-    with interlock.open(config) as gateway:
-        for name in ("pay", "note"):
-
-            def act(what: str, name: str = name) -> str:
-                done.append(f"{name} {what}")
-                return "done"
-
-            gateway.tool(name, effect="write")(act)
-        run = gateway.run(agent="bot", tenant="acme", env="test")
-        paused = asyncio.run(drive(run, make, "go"))
-        (asked,) = run.report().pending
-        gateway.control.approve(asked, by="joe")
-        ended = asyncio.run(drive(run, make, saved=paused.saved))
-        assert (paused.status, ended.status, ended.output) == ("paused", "completed", "done")
-        assert sorted(done) == ["note paid", "pay rent"]
