@@ -67,7 +67,7 @@ runtimes: .venv-runtimes/.stamp  ## see to it that the agent runtimes are here, 
 demo: $(if $(filter plain,$(RUNTIME)),install,runtimes)  ## the incident, with the gateway and without (on RUNTIME=openai_agents, …)
 	scripts/demo.sh $(RUNTIME) $(ARGS)
 
-bench: .venv-bench/.stamp postgres  ## measure Interlock, and what it is compared with, in .venv-bench
+bench: .venv-bench/.stamp postgres runtimes  ## measure Interlock, and what it is compared with, in .venv-bench
 	$(BENCH_PY) -m benchmarks $(ARGS)
 
 docs: install  ## write the generated pages of docs/ anew

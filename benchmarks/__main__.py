@@ -38,6 +38,7 @@ TITLES = {
     "import": "start",
     "kill": "kill switches",
     "recording": "recording",
+    "adapters": "what an adapter adds",
     "policy_replay": "another policy over the record",
     "service": "the service",
     "service_peers": "the service beside toolgate-io",
@@ -57,6 +58,8 @@ PLACES = {
     "mcp_peers": "benchmarks.peers.beside_mcp:mcp_peers",
     "service_peers": "benchmarks.peers.beside_service:service_peers",
 }
+#: the interpreter of what needs one of its own
+ELSEWHERE = {"adapters": HERE / ".venv-runtimes" / "bin" / "python"}
 
 
 def measure_of(name: str) -> Callable[[Size], Iterator[Figure]]:
@@ -124,7 +127,9 @@ def _quietest(name: str, options: argparse.Namespace, console: Console) -> dict[
 
 
 def _measured(name: str, console: Console, *, quick: bool) -> dict[str, Any]:
-    order = [sys.executable, "-m", "benchmarks", "--child", name, *(["--quick"] if quick else [])]
+    elsewhere = ELSEWHERE.get(name)
+    python = elsewhere if elsewhere is not None and elsewhere.exists() else sys.executable
+    order = [str(python), "-m", "benchmarks", "--child", name, *(["--quick"] if quick else [])]
     began = time.perf_counter()
     figures: list[Any] = []
     missing, ended = "", False

@@ -29,6 +29,7 @@ from agent_framework import (
 
 from interlock.codecs.agent_framework import calls_of, speaking, turn_of
 from interlock.core.outcome import Pending
+from interlock.core.turn import Turn
 from interlock.errors import ConfigError
 from interlock.governed import Ended, Governed, Result, arguments_of, driven, refuse
 from interlock.runs import Run
@@ -79,8 +80,9 @@ class Metering(ChatMiddleware):
         with self.governed.turn(model, most) as told:
             await call_next()
             response: Any = context.result
-            told(turn_of(response))
-        await self._heard(response, known)
+            turn = turn_of(response)
+            told(turn)
+        await self._heard(response, turn, known)
 
     async def _streamed(
         self, inner: Any, model: str, most: int | None, known: Mapping[str, Any]
@@ -89,12 +91,13 @@ class Metering(ChatMiddleware):
             async for update in inner:
                 yield update
             response = await inner.get_final_response()
-            told(turn_of(response))
-        await self._heard(response, known)
+            turn = turn_of(response)
+            told(turn)
+        await self._heard(response, turn, known)
 
-    async def _heard(self, response: ChatResponse[Any], known: Mapping[str, Any]) -> None:
+    async def _heard(self, response: ChatResponse[Any], turn: Turn, known: Mapping[str, Any]) -> None:
         self.written |= {each.call_id or "": each.arguments for each in calls_of(response)}
-        self.strays |= await self.governed.strays(turn_of(response), known)
+        self.strays |= await self.governed.strays(turn, known)
 
 
 class Gate(FunctionMiddleware):

@@ -67,7 +67,9 @@ class Bound:
                 self.turn, self.told = turn_of(message), {}
                 told(self.turn)
 
-            response = await call_next(request.copy(body={**body, "max_tokens": most}))
+            if most != body["max_tokens"]:
+                request = request.copy(body={**body, "max_tokens": most})
+            response = await call_next(request)
             if isinstance(response, AsyncAPIResponse) and response.status_code >= 400:
                 told.refused()
                 return response
@@ -173,7 +175,7 @@ async def drive(
                         on_event(event)
                 message = said if on_event is None else await said.get_final_message()
                 bound.messages.append({"role": "assistant", "content": [_kept(block) for block in message.content]})
-                if bound.turn.calls:
+                if save is not None and bound.turn.calls:
                     bound.governed.saving(save, _state(bound))
         finally:
             await runner.close()

@@ -31,6 +31,7 @@ from pydantic_ai.toolsets import FunctionToolset
 
 from interlock.codecs.pydantic_ai import speaking, told, turn_of
 from interlock.core.outcome import Done, Pending
+from interlock.core.turn import Turn
 from interlock.errors import RunStopped
 from interlock.governed import Ended, Governed, Result, arguments_of, driven, refuse
 from interlock.runs import Run
@@ -55,8 +56,9 @@ class Metered(WrapperModel):
         settings = self._limited(settings, asked)
         with self._governed.turn(self.wrapped.model_name, settings.get("max_tokens")) as told:
             response = await self.wrapped.request(self._told(messages), settings, asked)
-            told(turn_of(response))
-        await self._refuse_strays(response, asked)
+            turn = turn_of(response)
+            told(turn)
+        await self._refuse_strays(turn, asked)
         return response
 
     @asynccontextmanager
@@ -70,9 +72,10 @@ class Metered(WrapperModel):
             async with self.wrapped.request_stream(self._told(messages), settings, asked, context) as stream:
                 yield stream
                 response = stream.get()
+            turn = turn_of(response)
             if response.state == "complete":
-                told(turn_of(response))
-        await self._refuse_strays(response, asked)
+                told(turn)
+        await self._refuse_strays(turn, asked)
 
     def _limited(self, settings: ModelSettings | None, asked: ModelRequestParameters) -> ModelSettings:
         """The settings that the model is asked with; with no question that offers it a way around the gateway."""
@@ -82,9 +85,9 @@ class Metered(WrapperModel):
         most = self._governed.most(settings.get("max_tokens"))
         return settings if most is None else {**settings, "max_tokens": most}
 
-    async def _refuse_strays(self, response: ModelResponse, asked: ModelRequestParameters) -> None:
+    async def _refuse_strays(self, turn: Turn, asked: ModelRequestParameters) -> None:
         known = {tool.name for tool in (*asked.function_tools, *asked.output_tools)}
-        self._strays |= await self._governed.strays(turn_of(response), known)
+        self._strays |= await self._governed.strays(turn, known)
 
     def _told(self, messages: list[ModelMessage]) -> list[ModelMessage]:
         """What the gateway said of calls that the agent has no tool for, in place of what Pydantic AI says of them."""
@@ -93,6 +96,8 @@ class Metered(WrapperModel):
             stray = isinstance(part, ToolReturnPart) and self._strays.get(part.tool_call_id)
             return replace(part, content=stray) if stray else part
 
+        if not self._strays:
+            return messages
         return [
             replace(each, parts=[said(part) for part in each.parts]) if isinstance(each, ModelRequest) else each
             for each in messages
@@ -184,7 +189,7 @@ async def drive(
             given = {"message_history": history, "deferred_tool_results": _once_more(history)}
         async with bound.iter(**given, **options) as running:
             async for node in running:
-                if Agent.is_call_tools_node(node):
+                if save is not None and Agent.is_call_tools_node(node):
                     bound.governed.saving(save, _state(running.all_messages()))
                 if on_event is not None and (Agent.is_call_tools_node(node) or Agent.is_model_request_node(node)):
                     streaming: Any = node.stream(running.ctx)
