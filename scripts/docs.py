@@ -212,6 +212,13 @@ Architecture.tool_gateway
 Architecture.runtime
     Who runs the agents: in words, or the adapter that does, which a program loads by this name. See
     [migrate](migrate.md).
+Architecture.canary
+    A second runtime, which has a share of the runs, so that a change is seen on few of them first. See
+    [migrate](migrate.md#6-swap-it).
+CanaryEntry.runtime
+    An adapter, as above.
+CanaryEntry.share
+    What part of the runs, as `architecture.chosen(key)` deals them out: 0.05 is a twentieth.
 Ledger.url
     A SQLite file (relative to the config), a PostgreSQL database, or memory, which dies with the process.
 Ledger.synchronous

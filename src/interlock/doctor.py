@@ -6,7 +6,7 @@ Not the answers (`core/checklist.py`). Law: it reads, and nothing else; what it 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -19,8 +19,8 @@ from interlock.core.call import MICROS, Effect, Tool
 from interlock.core.lifecycle import State
 from interlock.core.record import Record
 from interlock.core.run import Run, Step
-from interlock.core.seen import Baseline, Configured, Ledger, Limited, Seen, Writing
-from interlock.core.verdict import Verdict
+from interlock.core.seen import Baseline, Configured, Ledger, Limited, Seen, Went, Writing
+from interlock.core.verdict import StopReason, Verdict
 from interlock.errors import ConfigError
 from interlock.ports import Clock, Pin, Store
 from interlock.replays import How, baseline_runtime, compared
@@ -75,7 +75,7 @@ class _Looked(NamedTuple):
 
 def _configured(config: Config, used: Mapping[str, Tool], pins: Sequence[Pin]) -> Configured:
     run, windows = config.run_budget("", ""), config.caps.windows
-    models = config.serve.models
+    models, canary = config.serve.models, config.architecture.canary
     return Configured(
         name=config.name,
         grants=sum(rule.then is Verdict.ALLOW for rule in config.policy.rules),
@@ -88,6 +88,7 @@ def _configured(config: Config, used: Mapping[str, Tool], pins: Sequence[Pin]) -
         ),
         writing=tuple(_writing(config, used, pins)),
         logs_calls=config.logging.tool_calls, logs_stops=config.logging.stop_reasons,
+        canary=canary.runtime if canary else "", share=canary.share if canary else 0.0,
     )
 
 
@@ -162,9 +163,18 @@ def _ledger(gateway: Gateway, runs: Sequence[_Looked], now: int, *, more: bool) 
         unsettled=tuple(_call_name(record) for record in late),
         unknown=tuple(_call_name(record) for record in calls if record.state is State.UNKNOWN),
         policies=len({each.run.policy_version for each in runs}),
-        runtimes=tuple(sorted({each.run.runtime for each in runs if each.run.runtime})),
+        runtimes={name: _went(each.run for each in runs if each.run.runtime == name) for name in _runtimes(runs)},
         switches=gateway.board.history(),
     )
+
+
+def _runtimes(runs: Sequence[_Looked]) -> list[str]:
+    return sorted({each.run.runtime for each in runs if each.run.runtime})
+
+
+def _went(runs: Iterable[Run]) -> Went:
+    reasons = [run.stop_reason for run in runs]
+    return Went(len(reasons), len(reasons) - reasons.count(None), reasons.count(StopReason.COMPLETED))
 
 
 def _silent(step: Step) -> bool:

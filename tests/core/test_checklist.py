@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from interlock.core.checklist import POINTS, answered
-from interlock.core.seen import Baseline, Configured, Ledger, Limited, Seen, State, Writing
+from interlock.core.seen import Baseline, Configured, Ledger, Limited, Seen, State, Went, Writing
 from interlock.core.switch import Mode, Scope, Switch
 
 DAY = 86_400_000_000
@@ -14,10 +14,12 @@ CONFIG = Configured(
     name="interlock.yaml", grants=3, grants_everything=(), provider_tools=(), client_tools=(),
     limits=Limited(steps=25, tool_calls=12, usd=1_000_000, seconds=300_000_000),
     writing=(Writing("mail.send", "*", "write", unasked=False, excepted=False),), logs_calls=True, logs_stops=True,
+    canary="plain", share=0.05,
 )
 LEDGER = Ledger(
     where="sqlite:///interlock.db", tenants=1, runs=2, more=False, calls=7, steps=4, policies=1,
     stops={"completed": 1, "max_usd": 1}, switches=(DRILL,),
+    runtimes={"openai_agents": Went(100, 98, 95), "plain": Went(6, 5, 5)},
 )
 BASELINE = Baseline(folder="traces", traces=3, newest=NOW - 2 * DAY)
 SEEN = Seen(now=NOW, days=30, config=CONFIG, ledger=LEDGER, baseline=BASELINE)
@@ -29,6 +31,10 @@ def configured(**more) -> Seen:
 
 def kept(**more) -> Seen:
     return replace(SEEN, ledger=replace(LEDGER, **more))
+
+
+def went(**runtimes: tuple[int, int, int]) -> Seen:
+    return kept(runtimes={name: Went(*each) for name, each in runtimes.items()})
 
 
 def based(**more) -> Seen:
@@ -46,11 +52,11 @@ def worst(name: str, seen: Seen) -> tuple[State, str, str]:
     return found.state, carrying.fact, carrying.to_do
 
 
-def test_where_all_is_well_every_point_but_the_canary_is_ok_and_nothing_is_to_be_done():
+def test_where_all_is_well_every_point_is_ok_and_nothing_is_to_be_done():
     found = {each.name: each for each in answered(SEEN)}
     assert list(found) == [point.__name__ for point in POINTS]
-    assert {name for name, each in found.items() if each.state is not State.OK} == {"canary"}
-    assert [each.to_do for name, point in found.items() if name != "canary" for each in point.found if each.to_do] == []
+    assert {name for name, each in found.items() if each.state is not State.OK} == set()
+    assert [each.to_do for point in found.values() for each in point.found if each.to_do] == []
 
 
 def test_a_point_is_as_good_as_the_worst_that_was_seen_of_it():
@@ -62,7 +68,7 @@ def test_a_point_is_as_good_as_the_worst_that_was_seen_of_it():
 def test_a_ledger_that_cannot_be_read_fails_with_its_own_words_and_what_hangs_on_it_fails_too():
     seen = replace(SEEN, ledger=None, trouble="ledger x.db: the file is damaged; restore it from a backup")
     assert worst("ledger", seen)[:2] == (State.FAIL, seen.trouble)
-    for name in ("stop_reasons", "traces", "kill_switch"):
+    for name in ("stop_reasons", "traces", "kill_switch", "canary"):
         assert worst(name, seen)[:2] == (State.FAIL, "the ledger was not read")
     for name in ("default_deny", "budgets", "approvals"):  # the config tells
         assert check(name, seen).state is State.OK
@@ -92,7 +98,11 @@ def test_a_ledger_that_cannot_be_read_fails_with_its_own_words_and_what_hangs_on
         ("traces", kept(unknown=("acme/r/c1",)), "warn", "1 call unknown: acme/r/c1", "interlock reconcile"),
         ("traces", kept(runs=0, calls=0), "warn", "no run in the last 30 days", ""),
         ("traces", kept(unrecorded=("acme/r/s1",)), "fail", "1 step whose turn was not recorded", "turn=…"),
-        ("canary", SEEN, "warn", "no share of the traffic", "interlock policy replay"),
+        ("canary", configured(canary="", share=0.0), "warn", "no share of the runs", "architecture: {canary:"),
+        ("canary", configured(share=0.0), "warn", "no share of the runs", "architecture: {canary:"),
+        ("canary", went(openai_agents=(100, 98, 95)), "fail", "on plain: 0 of the 100 runs", "architecture.chosen"),
+        ("canary", went(openai_agents=(20, 20, 20)), "warn", "on plain: 0 of the 20 runs", "wait for more"),
+        ("canary", went(openai_agents=(100, 98, 95), plain=(9, 9, 3)), "fail", "on plain 3 of 9", "share: 0"),
         ("replay_baseline", replace(SEEN, baseline=None), "fail", "no folder of traces", "interlock run export"),
         ("replay_baseline", based(traces=0), "fail", "traces holds no traces", "interlock run export"),
         ("replay_baseline", based(differing=("r.json comes out otherwise: x",)), "fail", "r.json", "interlock replay"),

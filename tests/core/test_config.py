@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.config import Config, Price, Quota, load, tool_fields
+from interlock.config.values import Architecture, Canary
 from interlock.core.budget import Limits, Window
 from interlock.core.call import Cost, Dedupe, Effect, Risk, Role, Tool
 from interlock.core.names import problem_of_name
@@ -261,6 +262,10 @@ def test_a_dict_is_told_of_by_its_place() -> None:
         ({"architecture": {"tool_gateway": "rented"}}, "must be 'owned'"),
         ({"architecture": {"runtime": "open_agents"}}, "did you mean 'openai_agents'?"),
         ({"architecture": {"runtime": 7}}, "must be managed, custom, managed_or_custom, an adapter"),
+        ({"architecture": {"canary": {"runtime": "plain", "share": 0.1}}}, "runtime: managed_or_custom names none"),
+        ({"architecture": {"runtime": "plain", "canary": {"runtime": "custom", "share": 0.1}}}, "custom names none"),
+        ({"architecture": {"runtime": "plain", "canary": {"runtime": "plain", "share": 0.1}}}, "runtime already"),
+        ({"architecture": {"runtime": "plain", "canary": {"runtime": "langchain", "share": 2}}}, "at most 1"),
         ({1: 2}, "a key must be text"),
     ],
 )
@@ -572,3 +577,22 @@ def problems(path: Path) -> list[str]:
     except ConfigError as error:
         return str(error).splitlines()
     return []
+
+
+@given(st.text(), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_share_of_the_canary_takes_no_run_off_it(key: str, one: float, other: float) -> None:
+    def chosen(share: float) -> str:
+        return Architecture(runtime="openai_agents", canary=Canary("plain", share)).chosen(key)
+
+    less, more = sorted((one, other))
+    assert chosen(less) == chosen(less)
+    assert (chosen(less), chosen(more)) != ("plain", "openai_agents")
+    assert (chosen(0), Architecture(runtime="openai_agents").chosen(key)) == ("openai_agents", "openai_agents")
+    assert chosen(1) == "plain"
+
+
+def test_the_canary_has_about_its_share_of_the_runs() -> None:
+    read = load({"architecture": {"runtime": "openai_agents", "canary": {"runtime": "plain", "share": 0.05}}})
+    on = [read.architecture.chosen(f"run_{number}") for number in range(20_000)]
+    assert set(on) == {"plain", "openai_agents"}
+    assert 900 < on.count("plain") < 1_100

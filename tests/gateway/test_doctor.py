@@ -8,7 +8,7 @@ from msgspec.structs import replace
 import interlock
 from interlock import doctor
 from interlock.adapters.plain import Agent, drive
-from interlock.core.seen import Baseline, Ledger, Writing
+from interlock.core.seen import Baseline, Ledger, Went, Writing
 from interlock.core.trace import encode
 from interlock.core.turn import Call
 from interlock.replays import How
@@ -65,9 +65,10 @@ def test_runs_calls_steps_and_stops_are_counted(gw):
         run.call("ticket.create", {}, call_id="c2")
         run.end_step(step, turn=interlock.Turn(text="done"))
     gw.run(**{**HOME, "tenant": "beta"}, run_id="r2").stop("cancelled")
+    gw.run(**HOME, run_id="r3", runtime="plain")
     found = ledger(gw)
-    assert (found.tenants, found.runs, found.calls, found.steps, found.policies) == (2, 2, 2, 1, 1)
-    assert (dict(found.stops), found.runtimes) == ({"completed": 1, "cancelled": 1}, ("plain",))
+    assert (found.tenants, found.runs, found.calls, found.steps, found.policies) == (2, 3, 2, 1, 1)
+    assert (dict(found.stops), found.runtimes) == ({"completed": 1, "cancelled": 1}, {"plain": Went(2, 1, 1)})
     assert found.stepless + found.silent + found.reasonless == ()
     assert found.unended + found.unrecorded + found.unsettled + found.unknown == ()
 

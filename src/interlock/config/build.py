@@ -82,7 +82,10 @@ def _built(source: Source, base: Path, path: Path | None) -> Config:
         base=base,
         path=path,
         source=source,
-        architecture=values.Architecture(**dict(file.architecture)),
+        architecture=values.Architecture(
+            tool_gateway=file.architecture.tool_gateway, runtime=file.architecture.runtime,
+            canary=values.Canary(**dict(canary)) if (canary := file.architecture.canary) else None,
+        ),
         ledger=file.ledger.url,
         synchronous=file.ledger.synchronous,
         caps=caps,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
-from interlock.config.scalars import ledger_url, price
+from interlock.config.scalars import RUNTIMES, ledger_url, price
 from interlock.config.serve import Serve
 from interlock.config.shapes import (
     ADedupe,
@@ -55,11 +55,29 @@ def _ledger(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
 
+class CanaryEntry(Section):
+    """A share of the runs on another runtime, before all of them are."""
+
+    runtime: ARuntime
+    share: Annotated[Share, Field(le=1)]
+
+
 class Architecture(Section):
     """Who owns what."""
 
     tool_gateway: Literal["owned"] = "owned"
     runtime: ARuntime = "managed_or_custom"
+    canary: CanaryEntry | None = None
+
+    @model_validator(mode="after")
+    def _two_runtimes(self) -> Architecture:
+        if self.canary is not None:
+            for name in (self.runtime, self.canary.runtime):
+                if name in RUNTIMES:
+                    raise ValueError(f"a canary is one of two adapters, and runtime: {name} names none")
+            if self.runtime == self.canary.runtime:
+                raise ValueError(f"canary.runtime: {self.runtime} is the runtime already")
+        return self
 
 
 class Ledger(Section):

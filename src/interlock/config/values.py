@@ -7,6 +7,7 @@ reference to where it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Literal
 
 from msgspec import Struct
@@ -154,8 +155,22 @@ class DoctorSettings(Struct, frozen=True):
     baseline: str | None = None  #: a folder of traces, as written: relative to `Config.base`
 
 
+class Canary(Struct, frozen=True):
+    """Another runtime, and what share of the runs it has: 0.1 is a tenth."""
+
+    runtime: str
+    share: float
+
+
 class Architecture(Struct, frozen=True):
     """Who owns what. Said for people and for your own program; no decision depends on it."""
 
     tool_gateway: str = "owned"
     runtime: str = "managed_or_custom"
+    canary: Canary | None = None
+
+    def chosen(self, key: str) -> str:
+        """The runtime for a run. The same `key` (a run's id, a customer's) has the same, and a larger share of the
+        canary takes nobody off it."""
+        place = int.from_bytes(sha256(key.encode("utf-8", "surrogatepass")).digest()[:6]) / 2**48
+        return self.canary.runtime if self.canary is not None and place < self.canary.share else self.runtime

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from interlock.core.bounds import wilson
 from interlock.core.call import MICROS
-from interlock.core.seen import Check, Found, Seen, State, Writing
+from interlock.core.seen import Check, Found, Seen, State, Went, Writing
 
 DRILL_DAYS = 90  #: a kill switch that nobody has pulled and let go of for longer counts as not tried
 BASELINE_DAYS = 90  #: a trace of an older run says little of what agents do now
+CONFIDENCE = 0.95  #: that what is seen of a canary is no accident
 _DAY = 86_400 * MICROS
 _SHOWN = 3  #: names in one line
 
@@ -198,15 +200,33 @@ def kill_switch(seen: Seen) -> Iterator[Found]:
 
 
 def canary(seen: Seen) -> Iterator[Found]:
-    """Does a change meet a share of the traffic before it meets all of it?"""
+    """Does another runtime meet a share of the runs before it meets all of them, and do they come out alike?"""
     if seen.ledger is not None:
         on = f" on {_some(seen.ledger.runtimes)}" if seen.ledger.runtimes else ""
         yield Found(f"runs were opened under {_count(seen.ledger.policies, 'version')} of the policy{on}")
-    yield Found(
-        "Interlock puts no share of the traffic on a candidate: whoever opens the runs does, and tells them apart by "
-        "labels=, runtime= or a ledger of its own", State.WARN,
-        "before a change, instead: interlock policy replay --policy NEW, and interlock replay TRACES --config NEW",
-    )
+    name, share = seen.config.canary, seen.config.share
+    if not share:
+        yield Found("no share of the runs goes to another runtime", State.WARN, _CANARY)
+        return
+    if seen.ledger is None:
+        yield _UNREAD
+        return
+    others = [went for each, went in seen.ledger.runtimes.items() if each != name]
+    there, here = seen.ledger.runtimes.get(name, _NONE), Went(*map(sum, zip(_NONE, *others, strict=True)))
+    runs = there.runs + here.runs
+    told = f"on {name}: {there.runs:,} of the {_count(runs, 'run')} that name a runtime; its share is {share:g}"
+    if there.runs:
+        yield Found(told)
+    elif (1 - share) ** runs < 1 - CONFIDENCE:  # so seldom would it be chance
+        yield Found(told, State.FAIL, _CHOSEN)
+    else:
+        yield Found(told, State.WARN, "wait for more runs")
+    ran, held = (wilson(went.completed, went.over, CONFIDENCE) for went in (there, here))
+    alike = f"completed, of those that are over: on {name} {ran}; elsewhere {held}"
+    if ran.high < held.low:
+        yield Found(alike, State.FAIL, f"architecture: {{canary: {{runtime: {name}, share: 0}}}}; interlock parity")
+    elif there.over:
+        yield Found(alike)
 
 
 def replay_baseline(seen: Seen) -> Iterator[Found]:
@@ -255,6 +275,12 @@ def answered(seen: Seen) -> tuple[Check, ...]:
 # --- words -----------------------------------------------------------------------------------------------------------
 
 _UNREAD = Found("the ledger was not read", State.FAIL)
+_NONE = Went(0, 0, 0)
+_CANARY = (
+    "before the runtime is changed: architecture: {canary: {runtime: NAME, share: 0.05}}; before the policy is: "
+    "interlock policy replay --policy NEW"
+)
+_CHOSEN = "open each run on the runtime that architecture.chosen(RUN_ID) names, with runtime= that name"
 _EXPORT = "interlock run export RUN --out traces/RUN.json, and doctor: {baseline: traces}"
 _DRILL = (
     "try it on a tool that nobody needs: interlock kill --tool drill.nothing --reason drill --by NAME, "

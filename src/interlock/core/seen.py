@@ -48,6 +48,16 @@ class Configured(Struct, frozen=True, kw_only=True):
     writing: tuple[Writing, ...]
     logs_calls: bool
     logs_stops: bool
+    canary: str = ""  #: the runtime that has a share of the runs, to see how they come out there
+    share: float = 0.0
+
+
+class Went(NamedTuple):
+    """How the runs of one runtime came out."""
+
+    runs: int
+    over: int  #: of them
+    completed: int  #: of those that are over
 
 
 class Ledger(Struct, frozen=True, kw_only=True):
@@ -69,7 +79,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
     unsettled: tuple[str, ...] = ()  #: calls whose lease ran out, and that nobody has closed
     unknown: tuple[str, ...] = ()  #: calls of which nobody knows whether they happened
     policies: int = 0  #: versions of the policy that runs were opened under
-    runtimes: tuple[str, ...] = ()  #: as the programs name them
+    runtimes: Mapping[str, Went] = {}  #: by the name that the programs give; those without one are not among them
     switches: tuple[Switch, ...] = ()  #: all that were ever thrown, oldest first
 
 
