@@ -1,7 +1,8 @@
 """What an adapter adds can be measured. Its figures are not tested: a shared machine would decide."""
 
 from benchmarks.__main__ import measure_of
-from benchmarks.adapters import BARE, shapes_of, solved
+from benchmarks.adapters import shapes_of, solved
+from benchmarks.bare_runtimes import BARE
 from benchmarks.figures import Size
 
 
