@@ -1,4 +1,4 @@
-# The verbs of this repository. Everything they make stays inside the checkout: .venv, .venv-runtimes,
+# The verbs of this repository. Everything they make stays inside the checkout: .venv, .venv-runtimes, .venv-crewai,
 # .venv-bench, .cache.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 export PYTHONDONTWRITEBYTECODE :=
 export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
-.PHONY: help install test lint types imports fix demo bench docs lock postgres chromium conformance runtimes clean
+.PHONY: help install test lint types imports fix demo bench docs lock postgres chromium conformance runtimes crewai clean
 
 help:  ## these lines
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -31,11 +31,15 @@ install: .venv/.stamp  ## the environment in .venv, from requirements.lock
 	scripts/venv.sh .venv-runtimes requirements-runtimes.lock
 	touch $@
 
+.venv-crewai/.stamp: requirements-crewai.lock scripts/venv.sh
+	scripts/venv.sh .venv-crewai requirements-crewai.lock alone
+	touch $@
+
 .venv-bench/.stamp: pyproject.toml requirements-bench.lock scripts/venv.sh
 	scripts/venv.sh .venv-bench requirements-bench.lock
 	touch $@
 
-test: lint types imports postgres chromium conformance runtimes  ## lint, types, import contracts, every test (with ARGS: these)
+test: lint types imports postgres chromium conformance runtimes crewai  ## lint, types, import contracts, every test (with ARGS: these)
 	$(PY) -m pytest -q $(ARGS)
 	$(if $(ARGS),,$(RUNTIMES_PY) -m pytest -q tests/runtimes)
 
@@ -64,6 +68,9 @@ conformance: install  ## see to it that the official MCP conformance suite is he
 runtimes: .venv-runtimes/.stamp  ## see to it that the agent runtimes are here, in .venv-runtimes
 	@
 
+crewai: .venv-crewai/.stamp  ## see to it that CrewAI is here, in .venv-crewai
+	@
+
 demo: $(if $(filter plain,$(RUNTIME)),install,runtimes)  ## the incident, with the gateway and without (on RUNTIME=openai_agents, …)
 	scripts/demo.sh $(RUNTIME) $(ARGS)
 
@@ -77,5 +84,5 @@ lock:  ## resolve the dependencies anew into requirements*.lock
 	scripts/lock.sh $(ARGS)
 
 clean:  ## remove everything that these verbs made
-	rm -rf .venv .venv-runtimes .venv-bench .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-runtimes .venv-crewai .venv-bench .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

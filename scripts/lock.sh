@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Write anew: requirements.lock (the environment of `make install`), requirements-runtimes.lock (that of the tests with
-# agent runtimes), requirements-bench.lock (that of `make bench`) and requirements-serve.lock (what the container installs).
-# Given names of those files, only these.
+# agent runtimes), requirements-crewai.lock (that of CrewAI, which has to be alone), requirements-bench.lock (that of
+# `make bench`) and requirements-serve.lock (what the container installs). Given names of those files, only these.
 #
 # A clean environment is made for every supported Python that is found here (3.11, 3.12, 3.13), frozen, and the lists
 # are merged: a pin that is not the same everywhere carries an environment marker. The project itself is not in it.
@@ -22,19 +22,23 @@ pythons() {  # every working interpreter in range, one a version
   done
 }
 
-wanted() {  # the project's requirements with the given extras, one a line
+wanted() {  # the project's requirements with the given extras, or those of `--group GROUP` alone, one a line
   "$1" - "${@:2}" <<'PY'
 import sys, tomllib
 with open("pyproject.toml", "rb") as file:
-    project = tomllib.load(file)["project"]
-for line in project["dependencies"] + [r for extra in sys.argv[1:] for r in project["optional-dependencies"][extra]]:
-    print(line)
+    said = tomllib.load(file)
+if sys.argv[1] == "--group":
+    lines = said["dependency-groups"][sys.argv[2]]
+else:
+    project = said["project"]
+    lines = project["dependencies"] + [r for extra in sys.argv[1:] for r in project["optional-dependencies"][extra]]
+print(*lines, sep="\n")
 PY
 }
 
 only=" $* "
 
-lock() {  # lock FILE EXTRA...
+lock() {  # lock FILE EXTRA... | lock FILE --group GROUP
   local file=$1 version python
   shift
   if [ "$only" != "  " ] && [[ "$only" != *" $file "* ]]; then return; fi
@@ -51,7 +55,8 @@ import json, pathlib, sys
 NOT_OURS = {"pip", "setuptools", "wheel", "interlock"}
 versions = {p.stem: {d["name"].lower().replace("_", "-"): d["version"] for d in json.loads(p.read_text())}
             for p in sorted(pathlib.Path(sys.argv[1]).glob("*.json"))}
-print(f"# Written by scripts/lock.sh with the extras {sys.argv[2]}, on Python {', '.join(versions)}. Do not edit.")
+what = "the group" + sys.argv[2].removeprefix("--group") if "--group" in sys.argv[2] else f"the extras {sys.argv[2]}"
+print(f"# Written by scripts/lock.sh with {what}, on Python {', '.join(versions)}. Do not edit.")
 for name in sorted(set().union(*versions.values()) - NOT_OURS):
     pins = {}
     for python, found in versions.items():
@@ -68,5 +73,6 @@ PY
 lock requirements.lock build otel test dev
 lock requirements-runtimes.lock build test \
   openai-agents langchain pydantic-ai agent-framework google-adk anthropic claude-agent
+lock requirements-crewai.lock --group crewai
 lock requirements-bench.lock build otel bench
 lock requirements-serve.lock build otel

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# venv.sh DIRECTORY LOCKFILE: an environment with the locked packages and the project itself, editable.
+# venv.sh DIRECTORY LOCKFILE [alone]: an environment with the locked packages and the project itself, editable; `alone`:
+# without the project.
 #
 # Takes `python3` where it is in range, else python3.13, 3.12, 3.11; PYTHON=… names another.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-directory=$1 lock=$2
+directory=$1 lock=$2 alone=${3-}
 
 in_range() {
   "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
@@ -30,6 +31,6 @@ if [ "$(version "$directory/bin/python")" != "$(version "$python")" ] ||
 fi
 pip=("$directory/bin/python" -m pip install --quiet)
 "${pip[@]}" --no-deps -r "$lock"
-"${pip[@]}" --no-deps --no-build-isolation --editable .
+if [ "$alone" != alone ]; then "${pip[@]}" --no-deps --no-build-isolation --editable .; fi
 "$directory/bin/python" -m pip check >/dev/null || { "$directory/bin/python" -m pip check >&2; exit 1; }
 echo "$directory: $("$directory/bin/python" -V), $(grep -c == "$lock") locked packages"

@@ -3,8 +3,9 @@
 A block of YAML is a config and is loaded; named (```yaml interlock.yaml) it is also written to that file, and a file of
 cases is run. A block of Python is executed, in the namespace of its page; where a `print(…)` has a comment, that is
 what it prints (… stands for anything). One that needs an agent runtime carries the name of its extra, and is executed
-in the environment that has them (tests/runtimes). What cannot run is marked `text` or `console`, and each command of a
-console must exist. docs/migrate.md is done whole, commands too, by tests/runtimes/test_migrate.py.
+in the environment that has them (tests/runtimes); CrewAI has a group in place of an extra. What cannot run is marked
+`text` or `console`, and each command of a console must exist. docs/migrate.md is done whole, commands too, by
+tests/runtimes/test_migrate.py.
 """
 
 import re
@@ -22,7 +23,8 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, named
 
 ELSEWHERE = ("performance.md", "migrate.md")
 KINDS = {"yaml", "python", "console", "text", "mermaid", "json", "ini"}
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+SAID = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+EXTRAS = SAID["project"]["optional-dependencies"] | SAID["dependency-groups"]
 _SAID = re.compile(r"^ *print\(.*\)  +# (.+)$", re.MULTILINE)
 
 

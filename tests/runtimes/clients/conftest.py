@@ -11,7 +11,7 @@ import pytest
 
 from tests.runtimes.clients.expectations import CLIENTS, Expected
 from tests.runtimes.clients.office import ENVIRONMENT, LIMIT, Office
-from tests.runtimes.clients.script import Call, Script, Way
+from tests.runtimes.clients.script import Call, Elsewhere, Script, Way
 
 BY_MODULE = {each.module: each for each in CLIENTS}
 OpenOffice = Callable[..., Office]
@@ -24,7 +24,8 @@ class Ran:
         self.said = said  #: its last words
         self.told = script.told
         self.offered = {name.replace("_", ".") for name in script.offered}
-        self.ends = type(error).__name__ if error is not None else ""  #: the exception that ended it
+        kind = error.kind if isinstance(error, Elsewhere) else type(error).__name__
+        self.ends = kind if error is not None else ""  #: the exception that ended it
         self.error = error
 
 

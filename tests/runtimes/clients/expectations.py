@@ -25,7 +25,7 @@ class Expected(NamedTuple):
     name: str
     module: str  #: its driver, and the name of its example in docs/mcp-clients.md
     run_by: Literal["_meta", "header"]
-    call_by: Literal["_meta", "baggage", "claudecode/toolUseId"]
+    call_by: Literal["_meta", "baggage", "claudecode/toolUseId", ""]  #: "": by nothing
     cut: Lost  #: the connection breaks
     bad_gateway: Lost  #: a proxy between them answers 502
     protocol: str = NEWEST
@@ -64,6 +64,10 @@ CLIENTS = (
         "Google ADK", "google_adk", run_by="header", call_by="baggage", protocol=HANDSHAKE, person="handler",
         cut=Lost(), bad_gateway=Lost(),
     ),
+    Expected(
+        "CrewAI", "crewai", run_by="header", call_by="", protocol=HANDSHAKE, baggage=False, checks=True,
+        stopped="APIStatusError", cut=Lost(), bad_gateway=Lost(),
+    ),
 )  # fmt: skip
 
 _PERSON = {
@@ -75,7 +79,7 @@ _PERSON = {
 _RUN = {"_meta": "`_meta`", "header": "`Interlock-Run-Id`"}
 _CALL = {
     "_meta": "`_meta`", "baggage": "baggage, by a hook as above",
-    "claudecode/toolUseId": "`claudecode/toolUseId`, by itself",
+    "claudecode/toolUseId": "`claudecode/toolUseId`, by itself", "": "nothing; the gateway makes an id",
 }
 
 
@@ -88,7 +92,7 @@ def _lost(lost: Lost) -> str:
 ROWS: dict[str, Callable[[Expected], str]] = {
     "protocol": lambda each: each.protocol,
     "names its run by": lambda each: _RUN[each.run_by],
-    "baggage of OpenTelemetry names the run": lambda each: "yes" if each.baggage else "no: another process",
+    "baggage of OpenTelemetry names the run": lambda each: "yes" if each.baggage else "no",
     "names its calls by": lambda each: _CALL[each.call_by],
     "calls of a tool that it was not shown": (
         lambda each: f"never sent; run ends: `{each.unshown}`" if each.unshown else "never sent; it tells the model"

@@ -24,6 +24,7 @@ LIMIT = 60.0  #: seconds until a test gives up; nothing here depends on how fast
 SECRETS = {"CRM_TOKEN": "the-token-of-the-crm", "MODEL_KEY": "the-key-of-the-provider"}
 #: in the environment; the last keeps Google ADK from looking for a metadata server around this machine
 ENVIRONMENT = {**SECRETS, "NO_GCE_CHECK": "true"}
+PROTOCOLS = ("anthropic", "openai")  #: that the provider speaks
 HOME = {"tenant": "acme", "agent": "bot", "env": "prod"}
 POLICY: dict[str, Any] = {
     "allow": ["ticket.*", "refund.*", "crm.*"],
@@ -157,7 +158,7 @@ class Office:
             "upstreams": {"crm": {"mcp": {"url": f"{crm}/mcp"}, "credential": "crm"}},
             "credentials": {"crm": "env:CRM_TOKEN", "provider": "env:MODEL_KEY"},
             "tools": {"crm.note": {"effect": "write"}},
-            "serve": {"models": {"anthropic": {"url": models, "credential": "provider"}}, **serve},
+            "serve": {"models": {name: {"url": models, "credential": "provider"} for name in PROTOCOLS}, **serve},
             **config,
         }
         self.gateway = interlock.open(said)

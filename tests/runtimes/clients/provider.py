@@ -1,4 +1,4 @@
-"""A provider of models that speaks Anthropic's Messages, streamed, and says what a script says."""
+"""A provider of models that says what a script says: in Anthropic's Messages, streamed, and in chat completions."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Provider:
     def __init__(self) -> None:
         self.script = Script()
         self.headers: list[dict[str, str]] = []
+        self.refuses = 0  #: so many requests are answered 503
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -29,12 +30,18 @@ class Provider:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
         asked = json.loads(body or b"{}")
+        if self.refuses:
+            self.refuses -= 1
+            await _send(send, 503, b"application/json", b'{"error": {"message": "busy", "type": "server_error"}}')
+            return
+        if scope["path"].endswith("/chat/completions"):
+            await _send(send, 200, b"application/json", json.dumps(self._completion(asked)).encode())
+            return
         content = self._answer(asked) if asked.get("tools") else [{"type": "text", "text": "ok"}]
         streamed = asked.get("stream")
         kind = b"text/event-stream" if streamed else b"application/json"
         said = b"".join(_events(content)) if streamed else json.dumps(_whole(content)).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
-        await send({"type": "http.response.body", "body": said})
+        await _send(send, 200, kind, said)
 
     def _answer(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         offered = [tool["name"].removeprefix(OURS) for tool in asked["tools"]]
@@ -44,6 +51,36 @@ class Provider:
         if isinstance(turn, str):
             return [{"type": "text", "text": turn}]
         return [{"type": "tool_use", "id": call.id, "name": OURS + call.plain, "input": call.args} for call in turn]
+
+    def _completion(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """An answer as chat completions have it. Before the names of tools, CrewAI puts its name for their server."""
+        named = {name.rpartition("_mcp_")[2].removeprefix("interlock_"): name for name in _functions(asked)}
+        told = [_text(message["content"]) for message in asked["messages"] if message["role"] == "tool"]
+        turn = self.script.turn(list(named), told)
+        calls = [
+            {
+                "id": call.id, "type": "function",
+                "function": {"name": named.get(call.plain, call.plain), "arguments": json.dumps(call.args)},
+            }
+            for call in (() if isinstance(turn, str) else turn)
+        ]
+        message = {"role": "assistant", "content": turn if isinstance(turn, str) else None}
+        if calls:
+            message["tool_calls"] = calls
+        return {
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": asked["model"],
+            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+        }
+
+
+def _functions(asked: dict[str, Any]) -> list[str]:
+    return [tool["function"]["name"] for tool in asked.get("tools", ())]
+
+
+async def _send(send: Any, status: int, kind: bytes, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _blocks(content: Any) -> list[dict[str, Any]]:

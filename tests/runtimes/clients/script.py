@@ -40,6 +40,14 @@ class Script:
         return said() if callable(said) else said
 
 
+class Elsewhere(Exception):
+    """What ended a run in another process."""
+
+    def __init__(self, kind: str, said: str) -> None:
+        super().__init__(said)
+        self.kind = kind  #: the name of its class there
+
+
 class Way(NamedTuple):
     """How a client reaches the gateway, and who sits at it."""
 
