@@ -65,6 +65,11 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 @pytest.fixture
+def crewai() -> Client:
+    return Client(BY_MODULE["crewai"])
+
+
+@pytest.fixture
 def open_office(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenOffice]:
     """Opens an office, with an open run r1; `open_office(config…)`."""
     offices: list[Office] = []

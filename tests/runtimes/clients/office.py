@@ -178,6 +178,10 @@ class Office:
         """A run, as a program opens it beforehand."""
         return self.gateway.run(run_id=run_id, **{**HOME, "tenant": tenant})
 
+    def report(self, run_id: str = "r1") -> interlock.Report:
+        """What the run has used, and how it stands."""
+        return self.open_run(run_id).report()
+
     def answer(self, *, yes: bool) -> None:
         """A person answers what waits, on the console's page."""
         (waiting,) = self.gateway.control.approvals()

@@ -1,4 +1,4 @@
-"""A provider of models that says what a script says: in Anthropic's Messages, streamed, and in chat completions."""
+"""A provider of models that says what a script says, streamed or not: in Anthropic's Messages and chat completions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ class Provider:
             self.refuses -= 1
             await _send(send, 503, b"application/json", b'{"error": {"message": "busy", "type": "server_error"}}')
             return
-        if scope["path"].endswith("/chat/completions"):
-            await _send(send, 200, b"application/json", json.dumps(self._completion(asked)).encode())
-            return
-        content = self._answer(asked) if asked.get("tools") else [{"type": "text", "text": "ok"}]
         streamed = asked.get("stream")
         kind = b"text/event-stream" if streamed else b"application/json"
-        said = b"".join(_events(content)) if streamed else json.dumps(_whole(content)).encode()
+        if scope["path"].endswith("/chat/completions"):
+            completion = self._completion(asked)
+            said = b"".join(_chunks(completion)) if streamed else json.dumps(completion).encode()
+        else:
+            content = self._answer(asked) if asked.get("tools") else [{"type": "text", "text": "ok"}]
+            said = b"".join(_events(content)) if streamed else json.dumps(_whole(content)).encode()
         await _send(send, 200, kind, said)
 
     def _answer(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -72,6 +73,17 @@ class Provider:
             "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
         }
+
+
+def _chunks(completion: dict[str, Any]) -> Iterator[bytes]:
+    """The same, said bit by bit."""
+    (choice,) = completion["choices"]
+    calls = [{**call, "index": index} for index, call in enumerate(choice["message"].get("tool_calls", ()))]
+    delta = {**choice["message"], "tool_calls": calls} if calls else choice["message"]
+    about = {**completion, "object": "chat.completion.chunk", "usage": None}
+    for choices in ([{"index": 0, "delta": delta, "finish_reason": None}], [{**choice, "message": None, "delta": {}}]):
+        yield f"data: {json.dumps({**about, 'choices': choices})}\n\n".encode()
+    yield f"data: {json.dumps({**about, 'choices': [], 'usage': completion['usage']})}\n\ndata: [DONE]\n\n".encode()
 
 
 def _functions(asked: dict[str, Any]) -> list[str]:

@@ -8,30 +8,12 @@ from typing import Any
 
 import pytest
 
-from interlock import Report
-from tests.runtimes.clients.conftest import BY_MODULE, Client, OpenOffice
+from tests.runtimes.clients.conftest import Client, OpenOffice
 from tests.runtimes.clients.office import SECRETS, Office
 from tests.runtimes.clients.script import Call, Turn
 from tests.runtimes.clients.test_contract import after
-from tests.runtimes.clients.with_crewai import shown
 
 FIRE = {"title": "fire"}
-LET_PASS = """
-def work(url, key, run_id):
-    crew = desk(url, key, run_id, "go")
-    {}
-    alone(crew, url)
-    return "let pass"
-"""
-
-
-@pytest.fixture
-def crewai() -> Client:
-    return Client(BY_MODULE["crewai"])
-
-
-def report(office: Office) -> Report:
-    return office.gateway.run(run_id="r1", tenant="acme", agent="bot", env="prod").report()
 
 
 def of_agent(**said: Any) -> Callable[[Any], None]:
@@ -48,7 +30,7 @@ def looks(count: int) -> list[Call]:
 
 def test_its_turns_are_steps_of_the_run_that_its_calls_belong_to(crewai: Client, office: Office) -> None:
     assert crewai.run(office, Call("ticket.create", FIRE, "c1"), "fine").said == "fine"
-    seen = report(office)
+    seen = office.report()
     assert (seen.steps.used, seen.tool_calls.used, seen.tokens.used) == (2, 1, 2 * 110)
 
 
@@ -78,7 +60,7 @@ def test_a_run_whose_steps_are_used_up_ends_and_its_model_is_not_asked_again(
     assert "the run has stopped: max_steps" in str(ran.error)
     assert len(office.provider.headers) == 2
     assert office.done == [("create", "one"), ("create", "two")]
-    assert report(office).stop_reason == "max_steps"
+    assert office.report().stop_reason == "max_steps"
 
 
 def test_forty_calls_of_one_turn_against_a_budget_of_twelve_are_twelve(crewai: Client, open_office: OpenOffice) -> None:
@@ -108,7 +90,7 @@ def test_eight_calls_of_one_turn_are_made_at_once(crewai: Client, office: Office
 def test_a_provider_that_refuses_ends_the_run_as_the_docs_set_it_up(crewai: Client, office: Office) -> None:
     office.provider.refuses = 1
     assert crewai.run(office, "fine").ends == "InternalServerError"
-    assert report(office).steps.used == 1
+    assert office.report().steps.used == 1
 
 
 def test_as_it_comes_it_begins_anew_after_an_error_and_does_nothing_twice(crewai: Client, office: Office) -> None:
@@ -119,7 +101,7 @@ def test_as_it_comes_it_begins_anew_after_an_error_and_does_nothing_twice(crewai
     ran = crewai.run(office, after(refuse, call), call, "fine", adjust=of_agent(max_retry_limit=2))
     assert (ran.said, ran.told) == ("fine", ["ticket about fire"])
     assert office.done == [("create", "fire")]
-    assert report(office).steps.used == 4
+    assert office.report().steps.used == 4
 
 
 def test_a_call_that_it_loses_patience_with_is_sent_again_and_done_once(crewai: Client, office: Office) -> None:
@@ -155,7 +137,7 @@ def test_as_it_comes_it_ends_by_its_own_count_of_turns_and_as_the_docs_set_it_up
     office = open_office(budgets={"max_steps": 40, "max_tool_calls": 40})
     assert crewai.run(office, *looks(2), "had to say something", adjust=of_agent(max_iter=2)).said
     assert crewai.run(office, *looks(26), "fine").said == "fine"  # it comes with 25
-    assert report(office).steps.used == 3 + 27
+    assert office.report().steps.used == 3 + 27
 
 
 def test_the_same_answer_to_the_same_call_for_the_fifth_time_ends_it_whatever_it_is_told(
@@ -165,6 +147,13 @@ def test_the_same_answer_to_the_same_call_for_the_fifth_time_ends_it_whatever_it
     office = open_office(budgets={"max_repeats": 100})
     assert crewai.run(office, *[same] * 9, "fine").ends == "ToolExecutionFailedError"
     assert len(office.door.asked) == 5
+    assert office.report().stop_reason is None
+
+
+def test_the_gateways_own_limit_to_repetitions_comes_before(crewai: Client, office: Office) -> None:
+    same = Call("ticket.read", {"number": 7}, "c1")
+    assert crewai.run(office, *[same] * 9, "fine").ends == "APIStatusError"
+    assert office.report().stop_reason == "loop_detected"
 
 
 def test_as_it_comes_it_answers_a_call_that_was_done_from_a_cache_of_its_own(crewai: Client, office: Office) -> None:
@@ -207,52 +196,3 @@ def test_by_mcps_of_an_agent_a_call_is_done_once_whatever_the_model_is_told(crew
     ran = crewai.run(office, Call("ticket.create", FIRE, "c1"), "fine", adjust=plain)
     assert office.done == [("create", "fire")]
     assert ran.told[0] == "ticket about fire" or "no running event loop" in ran.told[0]  # the latter on Python 3.11
-
-
-# --- what docs/runtimes.md shows -------------------------------------------------------------------------------------
-
-
-def as_shown(then: str = "") -> Callable[[Any], None]:
-    """The whole program of docs/runtimes.md. `then`: what somebody adds to its crew."""
-
-    def change(order: dict[str, Any]) -> None:
-        order["texts"].append(shown("docs/runtimes.md"))
-        if then:
-            order["texts"].append(LET_PASS.format(then))
-
-    return change
-
-
-def test_the_program_of_the_docs_does_its_work(crewai: Client, office: Office) -> None:
-    ran = crewai.run(office, Call("ticket.create", FIRE, "c1"), "fine", adjust=as_shown())
-    assert (ran.said, ran.told) == ("fine", ["ticket about fire"])
-    assert report(office).steps.used == 2
-
-
-@pytest.mark.parametrize(
-    ("then", "leak"),
-    [
-        ("crew.memory = True", "memory"),
-        ("crew.planning = True", "planning"),
-        ("crew.manager_llm = 'openai/x'", "manager_llm"),
-        ("crew.agents[0].allow_delegation = True", "allow_delegation"),
-        ("crew.agents[0].allow_code_execution = True", "allow_code_execution"),
-        ("crew.agents[0].knowledge_sources = []", "knowledge_sources"),
-        ("crew.agents[0].mcps = ['https://elsewhere.example/mcp']", "mcps"),
-        ("crew.agents[0].apps = ['gmail']", "apps"),
-        ("crew.agents[0].llm = LLM(model='openai/gpt-5-mini', api_key='k')", "llm"),
-        ("crew.tasks[0].output_file = 'out.md'", "output_file"),
-        ("crew.tasks[0].guardrail = 'be kind'", "guardrail"),
-        ("crew.tasks[0].tools = [MCPNativeTool(connect, 'shell', {}, 'other')]", "tool other_shell"),
-    ],
-    ids=lambda value: value if " " not in value else "",
-)
-def test_what_would_go_around_the_gateway_is_refused_by_name(
-    crewai: Client, office: Office, then: str, leak: str
-) -> None:
-    ran = crewai.run(office, adjust=as_shown(then))
-    assert (ran.ends, str(ran.error)) == ("ValueError", f"around the gateway: {leak}")
-
-
-def test_what_is_known_to_stay_behind_the_gateway_is_let_pass(crewai: Client, office: Office) -> None:
-    assert crewai.run(office, adjust=as_shown("crew.tasks[0].context = []")).said == "let pass"

@@ -29,7 +29,7 @@ def shown(page: str) -> str:
 
 
 class Child:
-    """The process. It is started once, for CrewAI takes seconds to be imported. Its home is empty, and goes with it."""
+    """The process. It is started once, for CrewAI takes seconds to be imported. Its home is empty, and goes with us."""
 
     def __init__(self) -> None:
         assert PYTHON.exists(), "CrewAI is not here: make crewai"
@@ -41,12 +41,12 @@ class Child:
                 stderr=stderr, text=True, cwd=home,
                 env={**ALONE, "HOME": home, "XDG_DATA_HOME": home, "CREWAI_STORAGE_DIR": "crewai"},
             )  # fmt: skip
+        atexit.register(self._home.cleanup)
         atexit.register(self.end)
 
     def end(self) -> None:
         with self._process:
             self._process.kill()
-        self._home.cleanup()
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """What came of it."""
@@ -65,6 +65,13 @@ def child() -> Child:
     return Child()
 
 
+def end() -> None:
+    """End the process. The next run starts another."""
+    ended = child()
+    child.cache_clear()
+    ended.end()
+
+
 async def drive(way: Way, script: Script) -> str:
     """One run of a crew. Gives its last words."""
     way.provider.script = script
@@ -76,8 +83,7 @@ async def drive(way: Way, script: Script) -> str:
     try:
         answer = await asyncio.to_thread(child().ask, order)
     except asyncio.CancelledError:
-        child().end()
-        child.cache_clear()
+        end()
         raise
     assert answer["abroad"] == []
     if answer["kind"]:
