@@ -13,6 +13,7 @@ from tests.runtimes.clients.script import Call
 from tests.runtimes.clients.with_crewai import end, shown
 
 FIRE = {"title": "fire"}
+ELSEWHERE = "LLM(model='openai/gpt-5-mini', api_key='k')"
 PROGRAM = """
 def work(url, key, run_id):
     crew = desk(url, key, run_id, "go")
@@ -61,7 +62,9 @@ def test_what_waits_for_people_is_done_once_when_it_is_begun_anew_after_their_an
         ("crew.agents[0].knowledge_sources = []", "knowledge_sources"),
         ("crew.agents[0].mcps = ['https://elsewhere.example/mcp']", "mcps"),
         ("crew.agents[0].apps = ['gmail']", "apps"),
-        ("crew.agents[0].llm = LLM(model='openai/gpt-5-mini', api_key='k')", "llm"),
+        (f"crew.agents[0].llm = {ELSEWHERE}", "llm"),
+        ("crew.agents[0].llm.base_url = url + '.elsewhere.example/openai/v1'", "llm"),
+        (f"crew.tasks[0].agent = Agent(role='r', goal='g', backstory='b', llm={ELSEWHERE})", "llm"),
         ("crew.tasks[0].output_file = 'out.md'", "output_file"),
         ("crew.tasks[0].guardrail = 'be kind'", "guardrail"),
         ("crew.tasks[0].tools = [MCPNativeTool(connect, 'shell', {}, 'other')]", "tool other_shell"),
