@@ -1,4 +1,5 @@
 """Tests with real agent runtimes, in an environment of their own: .venv-runtimes. Elsewhere nothing is collected.
+CrewAI stands alone, in .venv-crewai, and is started from here.
 
 Which packages must be there is a test (test_environment.py), so that an environment that lacks some of them fails. None
 of them reaches another machine: whoever tries is refused.
