@@ -68,14 +68,14 @@ class Governed:
 
     def __init__(
         self, run: Run, runtime: str, stop: Callable[[str, str], BaseException] = RunStopped, *,
-        tools: Collection[str] | None = None, max_output_tokens: int | None = None,
+        tools: Collection[str] | None = None, allow: Collection[str] = (), max_output_tokens: int | None = None,
     ) -> None:
-        self.run, self.runtime = run, runtime
+        self.run, self.runtime, self.allow = run, runtime, frozenset(allow)
         self._names = _names(run._gateway.tools)
         self.offers = {offer.said: offer for offer in _offers(run, self._names, tools)}
         self.max_output_tokens = max_output_tokens
         self.trouble: LedgerUnavailable | None = None
-        self.unsaved: Exception | None = None  #: what the program's own `save` raised
+        self.mistake: Exception | None = None  #: the program's own: its `save` raised, or a model was offered too much
         self._stop = stop
         self._flights: set[asyncio.Future[None]] = set()
 
@@ -117,6 +117,24 @@ class Governed:
         """A tool's own name, shown to the model or not; what the model said, where there is none."""
         return self._names.get(said, said)
 
+    def showing(self, functions: Iterable[str], others: Iterable[str] = ()) -> None:
+        """Before a model is asked. `functions`: what it would be shown that comes back to this process as a call;
+        `others`: what does not. Raises ConfigError for what is not the gateway's and was not let pass."""
+        try:
+            refuse({*others, *(name for name in functions if name not in self.offers)}, self.allow)
+        except ConfigError as error:
+            self.mistake = error
+            raise
+
+    def asking(self, names: Iterable[str]) -> None:
+        """Before a pause. Raises ConfigError where it would be for one of these, which ask people by themselves."""
+        others = sorted({*names})
+        if others:
+            raise ConfigError(
+                f"{', '.join(others)} was let pass, and waits for an approval of {self.runtime}'s own, which drive()"
+                " does not give: have policy ask in its place, or run the agent by hand"
+            )
+
     def most(self, own: int | None) -> int | None:
         """What a turn may put out: the less of what the agent says of itself and what was said when it was bound."""
         return min((each for each in (own, self.max_output_tokens) if each is not None), default=None)
@@ -137,7 +155,7 @@ class Governed:
             try:
                 save(saved)
             except Exception as error:
-                self.unsaved = error
+                self.mistake = error
                 raise
         return saved
 
@@ -155,6 +173,10 @@ class Governed:
             return await found if isinstance(found, Awaitable) else found
         except Exception as error:  # whatever a runtime makes of it
             raise ConfigError(f"saved= cannot be read by {self.runtime}: {error_text(error)}") from error
+
+    def forget(self) -> None:
+        """What went wrong in a drive before is over."""
+        self.mistake = self.trouble = None
 
     @property
     def _whose(self) -> dict[str, Any]:
@@ -228,24 +250,26 @@ class Ended(Struct, frozen=True):
 async def driven(governed: Governed, go: Awaitable[Ended]) -> Result:
     """What a drive comes to, whatever the runtime did. An agent that came to its end finishes its run, unless people
     are still asked; what a runtime raises stops it, unless it has stopped before; being cancelled cancels it. Raises
-    ConfigError, and what the program's own `save` raised."""
+    ConfigError, and what the program's own `save` raised, even if the runtime has made an answer of it."""
     run, ended, raised = governed.run, Ended(), None
+    governed.forget()
     try:
         ended = await go
-        if ended.saved is None and not run.report().pending:
+        if governed.mistake is None and ended.saved is None and not run.report().pending:
             run.finish()
     except ConfigError:
         raise
     except LedgerUnavailable as error:
         governed.trouble = error
     except Exception as error:
-        if governed.unsaved is not None:
-            raise governed.unsaved from None
-        raised = _given_up(governed, error)
+        if governed.mistake is None:
+            raised = _given_up(governed, error)
     except BaseException as error:
         with suppress(InterlockError):
             run.stop(StopReason.CANCELLED, f"left by {type(error).__name__}")
         raise
+    if governed.mistake is not None:
+        raise governed.mistake
     return _result(governed, ended, raised)
 
 
@@ -302,9 +326,9 @@ def said_by(name: str, args: Any, call_id: str) -> Call:
 
 
 def _names(tools: Iterable[str]) -> dict[str, str]:
-    """The name of each tool by what a model calls it."""
+    """The name of each tool by what a model calls it. Who is spelled like another's own name gives way."""
     found: dict[str, str] = {}
-    for name in sorted(tools):
+    for name in sorted(tools, key=lambda name: (spelled(name, plain=True) != name, name)):
         said = spelled(name, plain=True)
         found[f"{said[: MAX_PLAIN - 9]}-{digest_of(name)}" if said in found else said] = name
     return found

@@ -8,6 +8,7 @@ run goes on.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ from interlock.codecs.agent_framework import calls_of, speaking, turn_of
 from interlock.core.outcome import Pending
 from interlock.core.turn import Turn
 from interlock.errors import ConfigError
-from interlock.governed import Ended, Governed, Result, arguments_of, driven, refuse
+from interlock.governed import Ended, Governed, Result, arguments_of, driven
 from interlock.runs import Run
 
 __all__ = ["Gate", "Metering", "Stop", "bind", "drive", "speaking", "turn_of"]
@@ -54,8 +55,8 @@ class Stop(MiddlewareFailure):
 class Metering(ChatMiddleware):
     """The model is metered, and what it wrote is remembered for the gate."""
 
-    def __init__(self, governed: Governed, allow: Collection[str]) -> None:
-        self.governed, self.allow = governed, allow
+    def __init__(self, governed: Governed) -> None:
+        self.governed = governed
         self.written: dict[str, Any] = {}  #: arguments as the model wrote them, by the call's id
         self.strays: dict[str, str] = {}  #: what to say of calls that the agent has no tool for
 
@@ -63,7 +64,8 @@ class Metering(ChatMiddleware):
         """See `ChatMiddleware`."""
         options = dict(context.options or {})
         known = {_name_of(tool): tool for tool in options.get("tools") or ()}
-        refuse(set(known) - set(self.governed.offers), self.allow)
+        theirs = {name for name, tool in known.items() if isinstance(tool, Mapping)}  # run at the provider
+        self.governed.showing(set(known) - theirs, theirs)
         most = self.governed.most(options.get("max_tokens"))
         context.options = options if most is None else {**options, "max_tokens": most}
         for content in (each for message in context.messages for each in message.contents):
@@ -96,7 +98,9 @@ class Metering(ChatMiddleware):
         await self._heard(response, turn, known)
 
     async def _heard(self, response: ChatResponse[Any], turn: Turn, known: Mapping[str, Any]) -> None:
-        self.written |= {each.call_id or "": each.arguments for each in calls_of(response)}
+        calls = calls_of(response)
+        once = Counter(each.call_id for each in calls)
+        self.written |= {each.call_id: each.arguments for each in calls if each.call_id and once[each.call_id] == 1}
         self.strays |= await self.governed.strays(turn, known)
 
 
@@ -104,16 +108,17 @@ class Gate(FunctionMiddleware):
     """The gateway's tools are answered by the gateway."""
 
     def __init__(self, metering: Metering) -> None:
-        self.governed, self.allow, self.written = metering.governed, metering.allow, metering.written
+        self.governed, self.written = metering.governed, metering.written
 
     async def process(self, context: FunctionInvocationContext, call_next: Callable[[], Awaitable[None]]) -> None:
         """See `FunctionMiddleware`."""
         name, call_id = context.function.name, str(context.metadata["call_id"])
-        if name in self.allow:
+        if name in self.governed.allow:
             await call_next()
             return
         approved = context.metadata.get("approval_response")
-        written = approved.function_call.arguments if approved is not None else self.written.get(call_id)
+        written = self.written.get(call_id, context.arguments)  # where the model gave no id, as they were read
+        written = written if approved is None else approved.function_call.arguments
         args = arguments_of(written) if isinstance(written, str) else dict(written or {})
         outcome = await self.governed.call(name, args, call_id)
         if isinstance(outcome, Pending):
@@ -131,10 +136,14 @@ def bind(
     """The agent with a metered model and the gateway's tools (`tools`: only these). Raises ConfigError for other tools,
     MCP servers among them; for those that a context provider adds, when the model would be offered them. Let one pass
     by the name that the error gives (`allow`), or do without."""
+    if not isinstance(agent, Agent):
+        raise ConfigError(f"{type(agent).__name__} cannot be bound: only what is an Agent of agent_framework can")
+    if _metering(agent) is not None:
+        raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
     own = agent.default_options.get("tools") or []
-    refuse([*(_name_of(tool) for tool in own), *(server.name for server in agent.mcp_tools)], allow)
-    governed = Governed(run, "agent_framework", Stop, tools=tools, max_output_tokens=max_output_tokens)
-    metering = Metering(governed, allow)
+    governed = Governed(run, "agent_framework", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed.showing((), [*map(_name_of, own), *(server.name for server in agent.mcp_tools)])
+    metering = Metering(governed)
     ours = [
         FunctionTool(name=offer.said, description=offer.description, func=_never, input_model=offer.schema)
         for offer in governed.offers.values()
@@ -160,8 +169,8 @@ async def drive(
     `save` is handed the session and its approval requests at a pause. With `on_event` the agent is streamed, and each
     update is handed over. `options` go to `agent.run`. Raises ConfigError.
     """
-    gates = [each for each in agent.middleware or () if isinstance(each, Metering)]
-    bound = agent if gates and gates[0].governed.run is run else bind(run, agent)
+    metering = _metering(agent)
+    bound = agent if metering is not None and metering.governed.run is run else bind(run, agent)
     governed = next(each.governed for each in bound.middleware or () if isinstance(each, Metering))
 
     async def go() -> Ended:
@@ -177,10 +186,15 @@ async def drive(
         response = await result
         if not response.user_input_requests:
             return Ended(response.value if response.value is not None else response.text)
+        governed.asking({each.function_call.name for each in response.user_input_requests} & governed.allow)
         asked = [each.to_dict() for each in response.user_input_requests]
         return Ended(saved=governed.saving(save, {"session": place.to_dict(), "asked": asked}))
 
     return await driven(governed, go())
+
+
+def _metering(agent: Agent[Any]) -> Metering | None:
+    return next((each for each in agent.middleware or () if isinstance(each, Metering)), None)
 
 
 def _read(state: Any) -> tuple[AgentSession, Message]:

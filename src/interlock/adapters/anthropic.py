@@ -20,7 +20,7 @@ from interlock.codecs.messages import Gathered, turn_of
 from interlock.core.outcome import Done, Pending
 from interlock.core.turn import Call, Turn
 from interlock.errors import ConfigError, RunStopped
-from interlock.governed import Ended, Governed, Result, driven, refuse
+from interlock.governed import Ended, Governed, Result, driven
 from interlock.runs import Run
 
 __all__ = ["Agent", "Bound", "Stop", "bind", "drive", "speaking", "turn_of"]
@@ -32,8 +32,8 @@ OURS = ("max_iterations", "run_tools_eagerly")  #: a limit beside the ledger; ca
 class Bound:
     """An agent in one run of the gateway. It has one runner at a time."""
 
-    def __init__(self, agent: Agent, governed: Governed, allow: Collection[str]) -> None:
-        self.agent, self.governed, self._allow = agent, governed, allow
+    def __init__(self, agent: Agent, governed: Governed) -> None:
+        self.agent, self.governed = agent, governed
         self._given = list(agent.settings.get("tools") or ())
         self._own = {tool.name: tool for tool in self._given if hasattr(tool, "call")}
         self.turn = Turn()  #: what the model said last
@@ -58,7 +58,7 @@ class Bound:
     async def _metered(self, request: APIRequest, call_next: Callable[[APIRequest], Awaitable[Any]]) -> Any:
         """One attempt at the API."""
         body: Any = request.json
-        refuse(set(_leaks(body)) - set(self.governed.offers), self._allow)
+        self.governed.showing(_functions(body), _leaks(body))
         most = self.governed.most(body["max_tokens"])
         with ExitStack() as step:
             told = step.enter_context(self.governed.turn(body["model"], most))
@@ -141,8 +141,10 @@ def bind(
     """The agent with a metered client and the gateway's tools (`tools`: only these). Raises ConfigError for whatever
     else it could reach the world by: let it pass by the name that the error gives (`allow`), or do without."""
     given = [tool.to_dict() if hasattr(tool, "to_dict") else tool for tool in agent.settings.get("tools") or ()]
-    refuse(_leaks({**agent.settings, "tools": given}), allow)
-    return Bound(agent, Governed(run, "anthropic", Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
+    governed = Governed(run, "anthropic", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    asked = {**agent.settings, "tools": given}
+    governed.showing((), [*_functions(asked), *_leaks(asked)])
+    return Bound(agent, governed)
 
 
 async def drive(
@@ -155,7 +157,7 @@ async def drive(
     `save` is handed the conversation after every model turn, before its calls are made, and at a pause. With `on_event`
     answers are streamed, and each event of the SDK is handed over. Raises ConfigError.
     """
-    bound = agent if isinstance(agent, Bound) else bind(run, agent)
+    bound = Bound(agent.agent, agent.governed) if isinstance(agent, Bound) else bind(run, agent)  # its own runner
     if bound.governed.run is not run:
         raise ConfigError(f"the agent is bound to {bound.governed.run!r} already; bind the one that it was made from")
 
@@ -186,9 +188,15 @@ async def drive(
     return await driven(bound.governed, go())
 
 
+def _functions(asked: Mapping[str, Any]) -> list[str]:
+    """The tools of a request that come back as calls."""
+    return [str(tool["name"]) for tool in asked.get("tools") or () if "input_schema" in tool]
+
+
 def _leaks(asked: Mapping[str, Any]) -> Iterator[str]:
-    """By what else than the gateway a request could reach the world: its own tools, and those of the provider."""
-    yield from (str(tool.get("name") or tool.get("mcp_server_name") or tool["type"]) for tool in asked.get("tools", ()))
+    """By what else a request could reach the world: what runs at the provider, or is added on the way."""
+    theirs = [tool for tool in asked.get("tools") or () if "input_schema" not in tool]
+    yield from (str(tool.get("name") or tool.get("mcp_server_name") or tool["type"]) for tool in theirs)
     yield from (str(server["name"]) for server in asked.get("mcp_servers") or ())
     if asked.get("container"):
         yield "container"

@@ -25,16 +25,16 @@ from google.genai import types
 
 from interlock.codecs.google_adk import speaking, turn_of
 from interlock.core.outcome import Done, Pending
-from interlock.errors import RunStopped
-from interlock.governed import Ended, Governed, Offer, Result, driven, refuse
+from interlock.errors import ConfigError, RunStopped
+from interlock.governed import Ended, Governed, Offer, Result, driven
 from interlock.runs import Run
 
 __all__ = ["Gate", "Metered", "Stop", "bind", "drive", "speaking", "turn_of"]
 
 Stop = RunStopped  #: what ends a run here: any exception does
-APP = USER = "interlock"
+APP = "interlock"
 CONFIRM = "adk_request_confirmation"  #: the kit's own name for its question
-HANDING_OVER = "transfer_to_agent"  #: its own tool, among agents that are all bound
+OWN = frozenset({"transfer_to_agent", "set_model_response"})  #: its own tools: among agents that are all bound; the end
 
 
 class Metered(BaseLlm):
@@ -42,7 +42,6 @@ class Metered(BaseLlm):
 
     inner: Any
     governed: Any
-    allow: Any
 
     @property
     def capabilities(self) -> Any:
@@ -54,7 +53,9 @@ class Metered(BaseLlm):
     ) -> AsyncGenerator[LlmResponse, None]:
         """See `BaseLlm`."""
         config = llm_request.config
-        refuse(set(_offered(config)) - set(self.governed.offers) - {HANDING_OVER}, self.allow)
+        tools = [tool for tool in config.tools or () if isinstance(tool, types.Tool)]
+        functions = {each.name or "" for tool in tools for each in tool.function_declarations or ()}
+        self.governed.showing(functions - OWN, {kind for tool in tools for kind in _elsewhere(tool)})
         config.max_output_tokens = self.governed.most(config.max_output_tokens)
         with self.governed.turn(self.model, config.max_output_tokens) as told:
             async for response in self.inner.generate_content_async(llm_request, stream):
@@ -83,12 +84,12 @@ class Tool(BaseTool):
 class Gate:
     """The callback that answers every call in the tools' stead, those of tools that do not exist among them."""
 
-    def __init__(self, governed: Governed, allow: Collection[str]) -> None:
-        self.governed, self.allow = governed, {*allow, HANDING_OVER}
+    def __init__(self, governed: Governed) -> None:
+        self.governed = governed
 
     async def __call__(self, tool: BaseTool, args: dict[str, Any], tool_context: Any) -> dict[str, Any] | None:
         """`before_tool_callback`. After a pause it is asked again, from its beginning."""
-        if tool.name in self.allow:
+        if tool.name in self.governed.allow | OWN:
             return None
         outcome = await self.governed.call(tool.name, args, tool_context.function_call_id)
         if isinstance(outcome, Pending):
@@ -104,21 +105,23 @@ def bind(
     """The agent, and those below it, with metered models and the gateway's tools (`tools`: only these). Raises
     ConfigError for other tools, code executors and agents of other kinds; for what plugins add, when the model would be
     offered it. Let one pass by the name that the error gives (`allow`), or do without."""
-    refuse(_leaks(agent), allow)
-    governed = Governed(run, "google_adk", tools=tools, max_output_tokens=max_output_tokens)
-    return _bound(agent, governed, allow)
+    if any(isinstance(each, Metered) for each in _models(agent)):
+        raise ConfigError(f"agent {agent.name!r} is bound already, or a part of it is; bind what it was made from")
+    governed = Governed(run, "google_adk", tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed.showing((), _leaks(agent))
+    return _bound(agent, governed)
 
 
-def _bound(agent: BaseAgent, governed: Governed, allow: Collection[str]) -> BaseAgent:
-    below = [_bound(each, governed, allow) for each in agent.sub_agents]
+def _bound(agent: BaseAgent, governed: Governed) -> BaseAgent:
+    below = [_bound(each, governed) for each in agent.sub_agents]
     if not isinstance(agent, LlmAgent):
         return agent.clone({"sub_agents": below}) if below else agent.clone()
     model, own = agent.canonical_model, agent.before_tool_callback or []
     return agent.clone({
         "sub_agents": below,
-        "model": Metered(model=model.model, inner=model, governed=governed, allow=allow),
+        "model": Metered(model=model.model, inner=model, governed=governed),
         "tools": [*agent.tools, *map(Tool, governed.offers.values())],
-        "before_tool_callback": [*(own if isinstance(own, list) else [own]), Gate(governed, allow)],
+        "before_tool_callback": [*(own if isinstance(own, list) else [own]), Gate(governed)],
     })
 
 
@@ -133,28 +136,28 @@ async def drive(
     `save` is handed the session's events at a pause. With `on_event` the agent is streamed, and each event is handed
     over. `options` (`artifact_service`, …) go to `Runner`. Raises ConfigError.
     """
-    metered = _metered(agent)
-    bound = agent if metered is not None and metered.governed.run is run else bind(run, agent)
-    model = metered or _metered(bound)
-    governed = model.governed if model is not None else Governed(run, "google_adk")
+    models = _models(agent)
+    whole = bool(models) and all(isinstance(each, Metered) and each.governed.run is run for each in models)
+    bound = agent if whole else bind(run, agent)
+    governed = next((each.governed for each in _models(bound)), None) or Governed(run, "google_adk")
     service = session_service or InMemorySessionService()
     config = run_config or RunConfig(streaming_mode=StreamingMode.SSE if on_event else StreamingMode.NONE)
     config = config.model_copy(update={"max_llm_calls": 0})
 
     async def go() -> Ended:
-        who: Any = {"app_name": APP, "user_id": USER, "session_id": run.run_id}
+        who: Any = {"app_name": APP, "user_id": run.tenant, "session_id": run.run_id}
         session = await service.get_session(**who) or await service.create_session(**who)
         if saved is not None:
             for event in await governed.saved(saved, lambda state: [Event.model_validate(each) for each in state]):
                 if event.id not in {each.id for each in session.events}:
                     await service.append_event(session, event)
-        asked, output = _asked(session.events), None
+        asked, output = _asked(governed, session.events), None
         if not await _waiting(governed, asked):
             parts = [_yes(call) for call in asked] or [types.Part(text=str(request))]
             app = App(name=APP, root_agent=bound, plugins=list(plugins))
             runner: Any = Runner(app=app, session_service=service, **options)
             async for event in runner.run_async(
-                user_id=USER, session_id=run.run_id, run_config=config,
+                user_id=run.tenant, session_id=run.run_id, run_config=config,
                 new_message=types.Content(role="user", parts=parts),
             ):
                 if on_event is not None:
@@ -162,7 +165,7 @@ async def drive(
                 if event.is_final_response() and event.content and not event.partial:
                     output = "".join(part.text or "" for part in event.content.parts or ())
             session = await service.get_session(**who) or session
-            asked = _asked(session.events)
+            asked = _asked(governed, session.events)
         if not asked:
             return Ended(output)
         events = [event.model_dump(mode="json", exclude_none=True, by_alias=True) for event in session.events]
@@ -171,22 +174,30 @@ async def drive(
     return await driven(governed, go())
 
 
-def _metered(agent: BaseAgent) -> Metered | None:
-    model = getattr(agent, "model", None)
-    return model if isinstance(model, Metered) else next(filter(None, map(_metered, agent.sub_agents)), None)
+def _models(agent: BaseAgent) -> list[Any]:
+    """What the agents ask, all of them."""
+    own = [agent.model] if isinstance(agent, LlmAgent) else []
+    return [*own, *(model for each in agent.sub_agents for model in _models(each))]
 
 
-def _asked(events: list[Event]) -> list[types.FunctionCall]:
-    """The kit's own questions that have no answer yet."""
+def _asked(governed: Governed, events: list[Event]) -> list[types.FunctionCall]:
+    """The kit's own questions that have no answer yet. Raises ConfigError where one is not of the gateway's."""
     answered = {each.id for event in events for each in event.get_function_responses()}
     calls = [each for event in events for each in event.get_function_calls() if each.name == CONFIRM]
-    return [each for each in calls if each.id not in answered]
+    asked = [each for each in calls if each.id not in answered]
+    governed.asking({_call(each)["name"] for each in asked} & governed.allow)
+    return asked
+
+
+def _call(asked: types.FunctionCall) -> Any:
+    """The call that a question is about."""
+    return (asked.args or {})["originalFunctionCall"]
 
 
 async def _waiting(governed: Governed, asked: list[types.FunctionCall]) -> bool:
     """Send the calls that wait once more. True where one of them waits on: answering a part of the questions would have
     the kit ask its model before the others are answered."""
-    calls = [(call.args or {})["originalFunctionCall"] for call in asked]
+    calls = [_call(each) for each in asked]
     sent = [governed.call(call["name"], call.get("args") or {}, call["id"]) for call in calls]
     return any(isinstance(outcome, Pending) for outcome in await asyncio.gather(*sent))
 
@@ -197,14 +208,9 @@ def _yes(call: types.FunctionCall) -> types.Part:
     )
 
 
-def _offered(config: types.GenerateContentConfig) -> Iterator[str]:
-    """What the model is shown: functions by name, what runs at the provider by kind."""
-    for tool in config.tools or ():
-        for kind, value in tool if isinstance(tool, types.Tool) else ():
-            if kind == "function_declarations":
-                yield from (each.name or "" for each in value or ())
-            elif value is not None:
-                yield kind
+def _elsewhere(tool: types.Tool) -> list[str]:
+    """The kinds of what runs at the provider."""
+    return [kind for kind, value in tool if kind != "function_declarations" and value is not None]
 
 
 def _leaks(agent: BaseAgent) -> Iterator[str]:

@@ -23,12 +23,14 @@ from langgraph.types import Command, interrupt
 from interlock.codecs.langchain import Portable, speaking, turn_of
 from interlock.core.outcome import Done, Outcome, Pending
 from interlock.core.turn import Turn
-from interlock.governed import Ended, Governed, Result, driven, refuse
+from interlock.errors import ConfigError
+from interlock.governed import Ended, Governed, Result, driven
 from interlock.runs import Run
 
 __all__ = ["Governing", "Stop", "bind", "drive", "speaking", "turn_of"]
 
 NEVER = 1_000_000  #: steps of a graph, which our own budgets end long before
+WRITTEN = "no JSON"  #: the argument that stands for what a model wrote instead of arguments
 
 
 class Stop(GraphBubbleUp):
@@ -42,10 +44,9 @@ class Stop(GraphBubbleUp):
 class Governing(AgentMiddleware[Any, Any]):
     """The middleware: the model is metered, and every call is the gateway's to answer."""
 
-    def __init__(self, governed: Governed, allow: Collection[str]) -> None:
+    def __init__(self, governed: Governed) -> None:
         super().__init__()
-        self.governed, self.allow = governed, allow
-        self.written: dict[str, str] = {}  #: what the model wrote where that is no arguments, by the call's id
+        self.governed = governed
         self.before_calls: Callable[[], Awaitable[object]] | None = None
 
     async def awrap_model_call(
@@ -70,7 +71,10 @@ class Governing(AgentMiddleware[Any, Any]):
 
     def _limited(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """What the model is asked; no question that offers it a way around the gateway."""
-        refuse({_name_of(tool) for tool in request.tools} - set(self.governed.offers), self.allow)
+        bound = getattr(request.model, "kwargs", {}).get("tools") or ()  # by `model.bind(tools=[…])`
+        theirs = [each for each in (*request.tools, *bound) if isinstance(each, dict)]
+        ours = [_name_of(each) for each in request.tools if not isinstance(each, dict)]
+        self.governed.showing(ours, map(_name_of, theirs))
         own = request.model_settings.get("max_tokens") or getattr(request.model, "max_tokens", None)
         most = self.governed.most(own)
         return request if most is None else request.override(
@@ -83,29 +87,27 @@ class Governing(AgentMiddleware[Any, Any]):
         turn = turn_of(message)
         wrong, message.invalid_tool_calls = message.invalid_tool_calls, []
         for each in wrong:
-            self.written[each["id"] or ""] = each["args"] or ""
-            message.tool_calls.append({"name": each["name"] or "", "args": {}, "id": each["id"], "type": "tool_call"})
+            args = {WRITTEN: each["args"] or ""}
+            message.tool_calls.append({"name": each["name"] or "", "args": args, "id": each["id"], "type": "tool_call"})
         return turn
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """See `AgentMiddleware`. After a pause it is entered again, from its beginning."""
         call = request.tool_call
-        if call["name"] in self.allow:
+        if call["name"] in self.governed.allow:
             return await handler(request)
         if self.before_calls is not None:
             await self.before_calls()
-        args = self.written.get(call["id"], call["args"])
-        while isinstance(outcome := await self.governed.call(call["name"], args, call["id"]), Pending):
+        while isinstance(outcome := await self.governed.call(call["name"], _args(call), call["id"]), Pending):
             interrupt(_question(call, outcome))
         return _message(call, outcome)
 
     def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """See `AgentMiddleware`."""
         call = request.tool_call
-        if call["name"] in self.allow:
+        if call["name"] in self.governed.allow:
             return handler(request)
-        args = self.written.get(call["id"], call["args"])
-        while isinstance(outcome := self.governed.call_here(call["name"], args, call["id"]), Pending):
+        while isinstance(outcome := self.governed.call_here(call["name"], _args(call), call["id"]), Pending):
             interrupt(_question(call, outcome))
         return _message(call, outcome)
 
@@ -118,9 +120,13 @@ def bind(
     `partial(create_agent, model=…, system_prompt=…, …)`, or a function of yours that takes `tools`, `middleware` and
     `checkpointer` and hands them to `create_agent`. Raises ConfigError for other tools; for those that middleware adds,
     when the model would be offered them. Let one pass by the name that the error gives (`allow`), or do without."""
+    if isinstance(agent, CompiledStateGraph):
+        raise ConfigError("a graph that is made cannot be bound any more; give what makes it: partial(create_agent, …)")
     own = agent.keywords if isinstance(agent, partial) else {}
-    refuse((_name_of(tool) for tool in own.get("tools") or ()), allow)
-    governing = Governing(Governed(run, "langchain", Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
+    governing = Governing(
+        Governed(run, "langchain", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    )
+    governing.governed.showing((), map(_name_of, own.get("tools") or ()))
     ours = [
         StructuredTool(
             name=offer.said, description=offer.description, args_schema=offer.schema, func=_never, coroutine=_anever
@@ -148,17 +154,18 @@ async def drive(
     """
     graph = agent if agent in _BOUND and _BOUND[agent].governed.run is run else bind(run, agent)
     governing, saver = _BOUND[graph], graph.checkpointer
-    thread = {"configurable": {"thread_id": f"{run.tenant}/{run.run_id}"}}
-    config: Any = {"recursion_limit": NEVER, **options.pop("config", {}), **thread}
+    own, thread = options.pop("config", None) or {}, {"thread_id": f"{run.tenant}/{run.run_id}"}
+    config: Any = {"recursion_limit": NEVER, **own, "configurable": {**own.get("configurable", {}), **thread}}
 
     async def waits() -> str:
-        state = await saver.state(config) if isinstance(saver, Portable) else thread
+        state = await saver.state(config) if isinstance(saver, Portable) else {"configurable": thread}
         return governing.governed.saving(save, state)
 
     async def go() -> Ended:
         if saved is not None and isinstance(saver, Portable):
             await saver.restore(config, await governing.governed.saved(saved, saver.read))
         state = await graph.aget_state(config)
+        governing.governed.asking(_theirs(state))
         given: Any = None if state.next else {"messages": [HumanMessage(request)]}
         if state.interrupts:
             given = Command(resume={each.id: True for each in state.interrupts})
@@ -171,7 +178,9 @@ async def drive(
                 values = chunk
             elif on_event is not None:
                 on_event((mode, chunk))
-        if (await graph.aget_state(config)).interrupts:
+        state = await graph.aget_state(config)
+        if state.interrupts:
+            governing.governed.asking(_theirs(state))
             return Ended(saved=await waits())
         return Ended(values.get("structured_response") or values["messages"][-1].text)
 
@@ -189,8 +198,19 @@ def _name_of(thing: Any) -> str:
     return next((each for each in said if isinstance(each, str)), "")
 
 
+def _args(call: Mapping[str, Any]) -> Any:
+    """What the model wrote: arguments, or the text that is none."""
+    return call["args"].get(WRITTEN, call["args"])
+
+
 def _question(call: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     return {"approval_id": outcome.approval_id, "tool": call["name"], "args": call["args"], "text": outcome.text}
+
+
+def _theirs(state: Any) -> list[str]:
+    """Questions that are not the gateway's."""
+    values = [each.value for each in state.interrupts]
+    return [f"interrupt {each!r:.80}" for each in values if not isinstance(each, dict) or "approval_id" not in each]
 
 
 def _message(call: Mapping[str, Any], outcome: Outcome) -> ToolMessage:

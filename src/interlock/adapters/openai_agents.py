@@ -16,14 +16,14 @@ from typing import Any
 
 from agents import Agent, AgentsException, FunctionTool, ModelResponse, RunConfig, Runner, RunState
 from agents.models import get_default_model
-from agents.models.interface import Model
+from agents.models.interface import Model, ModelProvider
 from agents.models.multi_provider import MultiProvider
 
 from interlock.codecs.openai_agents import speaking, turn_of
 from interlock.core.outcome import Outcome, Pending
 from interlock.core.turn import Turn
 from interlock.errors import ConfigError
-from interlock.governed import Ended, Governed, Result, arguments_of, driven, refuse
+from interlock.governed import Ended, Governed, Result, arguments_of, driven
 from interlock.runs import Run
 
 __all__ = ["Gate", "Metered", "Stop", "bind", "drive", "speaking", "turn_of"]
@@ -45,17 +45,19 @@ class Metered(Model):
         self.name = str(getattr(given, "model", "")) if isinstance(given, Model) else given or get_default_model()
         self.gates = {said: Gate(governed, said) for said in governed.offers}
         self.strays: dict[str, str] = {}  #: what to say of calls that the SDK has no tool for
+        self.provider: ModelProvider = MultiProvider()
 
     @cached_property
     def inner(self) -> Model:
         """The model itself."""
-        return self._given if isinstance(self._given, Model) else MultiProvider().get_model(self._given)
+        return self._given if isinstance(self._given, Model) else self.provider.get_model(self._given)
 
     async def get_response(
         self, system_instructions: Any, input: Any, model_settings: Any, tools: Any, output_schema: Any,  # noqa: A002
         handoffs: Any, tracing: Any, **more: Any,
     ) -> ModelResponse:
         """See `Model`."""
+        self.governed.showing((), _leaks(tools, handoffs, self.governed))
         most = self.governed.most(model_settings.max_tokens)
         settings = dataclasses.replace(model_settings, max_tokens=most)
         asked = (system_instructions, input, settings, tools, output_schema, handoffs, tracing)
@@ -71,6 +73,7 @@ class Metered(Model):
         handoffs: Any, tracing: Any, **more: Any,
     ) -> AsyncIterator[Any]:
         """See `Model`."""
+        self.governed.showing((), _leaks(tools, handoffs, self.governed))
         most = self.governed.most(model_settings.max_tokens)
         settings = dataclasses.replace(model_settings, max_tokens=most)
         asked = (system_instructions, input, settings, tools, output_schema, handoffs, tracing)
@@ -132,8 +135,8 @@ def bind(
     else it could reach the world by: let it pass by the name that the error gives (`allow`), or do without."""
     if isinstance(agent.model, Metered):
         raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
-    refuse(_leaks(agent, run), allow)
-    governed = Governed(run, "openai_agents", Stop, tools=tools, max_output_tokens=max_output_tokens)
+    governed = Governed(run, "openai_agents", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed.showing((), [*_others(agent), *_leaks(agent.tools, agent.handoffs, governed)])
     model, settings = Metered(governed, agent.model), agent.model_settings
     ours = [
         FunctionTool(
@@ -162,6 +165,10 @@ async def drive(
     model, config = bound.model, run_config or RunConfig()
     if not isinstance(model, Metered) or config.model is not None:
         raise ConfigError("RunConfig.model would go around the gateway: give the model to the agent, and bind that")
+    if "max_turns" in options:
+        raise ConfigError("max_turns would count beside the ledger: give the run a budget, max_steps")
+    for each in _metered(bound, set()):
+        each.provider = config.model_provider
     config = dataclasses.replace(
         config, tool_not_found_behavior="return_error_to_model",
         tool_error_formatter=lambda told: model.strays.get(told.call_id),
@@ -172,7 +179,7 @@ async def drive(
         if saved is not None:
             given = await model.governed.saved(saved, partial(RunState.from_json, bound))
         while True:
-            if isinstance(given, RunState) and not await _moves(given, model.gates):
+            if isinstance(given, RunState) and not await _moves(given, model.governed, model.gates):
                 return Ended(saved=model.governed.saving(save, given.to_json()))
             if on_event is None:
                 result: Any = await Runner.run(bound, given, max_turns=None, run_config=config, **options)
@@ -187,9 +194,10 @@ async def drive(
     return await driven(model.governed, go())
 
 
-async def _moves(state: RunState[Any], gates: Mapping[str, Gate]) -> bool:
+async def _moves(state: RunState[Any], governed: Governed, gates: Mapping[str, Gate]) -> bool:
     """Send the calls that wait once more, and approve those of them in the SDK that need not wait. False: all do."""
-    items = [item for item in state.get_interruptions() if item.name in gates]
+    items = state.get_interruptions()
+    governed.asking(item.name or "" for item in items if item.name not in gates)
     sent = [gates[item.name or ""].send(item.call_id or "", arguments_of(item.arguments or "")) for item in items]
     ready = [not isinstance(outcome, Pending) for outcome in await asyncio.gather(*sent)]
     for item in itertools.compress(items, ready):
@@ -197,16 +205,37 @@ async def _moves(state: RunState[Any], gates: Mapping[str, Gate]) -> bool:
     return any(ready)
 
 
-def _leaks(agent: Agent[Any], run: Run) -> Iterator[str]:
-    """By what else than the gateway the agent could reach the world."""
+def _others(agent: Agent[Any]) -> Iterator[str]:
+    """By what else than its tools and handoffs an agent could reach the world around the gateway."""
     if type(agent) is not Agent:
         yield type(agent).__name__
-    yield from (tool.name for tool in agent.tools)
     yield from (server.name for server in agent.mcp_servers)
     if agent.prompt is not None:  # it may bring tools of its own
         yield "prompt"
-    for each in agent.handoffs:
-        to = each if isinstance(each, Agent) else each._agent_ref and each._agent_ref()
-        model = getattr(to, "model", None)
-        if not isinstance(model, Metered) or model.governed.run is not run:
+
+
+def _leaks(tools: Iterable[Any], handoffs: Iterable[Any], governed: Governed) -> Iterator[str]:
+    """What would go around the gateway, of what a model is shown: one's own tools and handoffs, however they came."""
+    for tool in tools:
+        server = getattr(getattr(tool, "_tool_origin", None), "mcp_server_name", None)
+        gate = getattr(tool, "on_invoke_tool", None)
+        if getattr(gate, "governed", None) is not governed and server not in governed.allow:
+            yield server or tool.name
+    for each in handoffs:
+        model = getattr(_target(each), "model", None)
+        if not isinstance(model, Metered) or model.governed.run is not governed.run:
             yield f"handoff to {each.name if isinstance(each, Agent) else each.agent_name}"
+
+
+def _target(handoff: Any) -> Any:
+    """The agent that is handed over to, where that is known beforehand."""
+    return handoff if isinstance(handoff, Agent) else handoff._agent_ref and handoff._agent_ref()
+
+
+def _metered(agent: Any, found: set[Metered]) -> set[Metered]:
+    """The models of the agent, and of all that it could hand over to."""
+    if isinstance(agent, Agent) and isinstance(agent.model, Metered) and agent.model not in found:
+        found.add(agent.model)
+        for each in agent.handoffs:
+            _metered(_target(each), found)
+    return found

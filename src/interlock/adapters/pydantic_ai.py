@@ -7,13 +7,23 @@ again.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_origin
 
-from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool, UsageLimits
+from pydantic_ai import (
+    Agent,
+    DeferredToolRequests,
+    DeferredToolResults,
+    NativeOutput,
+    PromptedOutput,
+    TextOutput,
+    Tool,
+    ToolDenied,
+    ToolOutput,
+    UsageLimits,
+)
 from pydantic_ai.agent import AbstractAgent, WrapperAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ApprovalRequired, ToolFailed
@@ -32,8 +42,8 @@ from pydantic_ai.toolsets import FunctionToolset
 from interlock.codecs.pydantic_ai import speaking, told, turn_of
 from interlock.core.outcome import Done, Pending
 from interlock.core.turn import Turn
-from interlock.errors import RunStopped
-from interlock.governed import Ended, Governed, Result, arguments_of, driven, refuse
+from interlock.errors import ConfigError, RunStopped
+from interlock.governed import Ended, Governed, Result, arguments_of, driven
 from interlock.runs import Run
 
 __all__ = ["Bound", "Governing", "Metered", "Stop", "bind", "drive", "speaking", "turn_of"]
@@ -45,9 +55,9 @@ NEVER = 1_000_000  #: retries of unknown tools, which our own budget of denials 
 class Metered(WrapperModel):
     """A model whose turns are steps of the run, every attempt one of its own."""
 
-    def __init__(self, governed: Governed, allow: Collection[str], strays: dict[str, str], wrapped: Model) -> None:
+    def __init__(self, governed: Governed, strays: dict[str, str], wrapped: Model) -> None:
         super().__init__(wrapped)
-        self._governed, self._allow, self._strays = governed, allow, strays
+        self._governed, self._strays = governed, strays
 
     async def request(
         self, messages: list[ModelMessage], settings: ModelSettings | None, asked: ModelRequestParameters
@@ -79,8 +89,7 @@ class Metered(WrapperModel):
 
     def _limited(self, settings: ModelSettings | None, asked: ModelRequestParameters) -> ModelSettings:
         """The settings that the model is asked with; with no question that offers it a way around the gateway."""
-        offered = {tool.name for tool in asked.function_tools} - set(self._governed.offers)
-        refuse(offered | {tool.kind for tool in asked.native_tools}, self._allow)
+        self._governed.showing([each.name for each in asked.function_tools], [each.kind for each in asked.native_tools])
         settings = settings or ModelSettings()
         most = self._governed.most(settings.get("max_tokens"))
         return settings if most is None else {**settings, "max_tokens": most}
@@ -107,14 +116,14 @@ class Metered(WrapperModel):
 class Governing(AbstractCapability[Any]):
     """The capability: the model is metered, and the gateway's tools are answered by the gateway."""
 
-    def __init__(self, governed: Governed, allow: Collection[str]) -> None:
+    def __init__(self, governed: Governed) -> None:
         super().__init__()
-        self._governed, self._allow = governed, allow
+        self._governed = governed
         self._strays: dict[str, str] = {}  #: what to say of calls that the agent has no tool for
 
     def get_wrapper_model(self, model: Model) -> Model:
         """See `AbstractCapability`."""
-        return Metered(self._governed, self._allow, self._strays, model)
+        return Metered(self._governed, self._strays, model)
 
     async def wrap_tool_validate(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:  # noqa: ARG002
         """The gateway validates."""
@@ -136,9 +145,9 @@ class Governing(AbstractCapability[Any]):
 class Bound(WrapperAgent[Any, Any]):
     """An agent in one run of the gateway."""
 
-    def __init__(self, wrapped: AbstractAgent[Any, Any], governed: Governed, allow: Collection[str]) -> None:
+    def __init__(self, wrapped: AbstractAgent[Any, Any], governed: Governed) -> None:
         super().__init__(wrapped)
-        self.governed, self._governing = governed, Governing(governed, allow)
+        self.governed, self._governing = governed, Governing(governed)
         tools = [
             Tool.from_schema(_never, offer.said, offer.description, offer.schema) for offer in governed.offers.values()
         ]
@@ -147,6 +156,7 @@ class Bound(WrapperAgent[Any, Any]):
     def iter(self, *args: Any, output_type: Any = None, **more: Any) -> Any:
         """See `AbstractAgent`."""
         wanted = self.wrapped.output_type if output_type is None else output_type
+        self.governed.showing((), _functions(wanted))
         if not any(each is DeferredToolRequests for each in _each(wanted)):
             output_type = [wanted, DeferredToolRequests]
         bound: dict[str, Any] = {
@@ -166,9 +176,11 @@ def bind(
     """The agent with a metered model and the gateway's tools (`tools`: only these). Raises ConfigError for output
     functions; for other tools, those of the provider among them, when the model would be offered them. Let one pass by
     the name that the error gives (`allow`), or do without."""
-    functions = [each for each in _each(agent.output_type) if inspect.isroutine(each)]
-    refuse((f"output function {each.__name__}" for each in functions), allow)
-    return Bound(agent, Governed(run, "pydantic_ai", tools=tools, max_output_tokens=max_output_tokens), allow)
+    if isinstance(agent, Bound):
+        raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
+    governed = Governed(run, "pydantic_ai", tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed.showing((), _functions(agent.output_type))
+    return Bound(agent, governed)
 
 
 async def drive(
@@ -185,8 +197,8 @@ async def drive(
     async def go() -> Ended:
         given: dict[str, Any] = {"user_prompt": request}
         if saved is not None:
-            history = await bound.governed.saved(saved, ModelMessagesTypeAdapter.validate_python)
-            given = {"message_history": history, "deferred_tool_results": _once_more(history)}
+            history = await bound.governed.saved(saved, _read)
+            given = {"message_history": history, "deferred_tool_results": _once_more(history, bound.governed)}
         async with bound.iter(**given, **options) as running:
             async for node in running:
                 if save is not None and Agent.is_call_tools_node(node):
@@ -199,6 +211,7 @@ async def drive(
         result: Any = running.result
         if not isinstance(result.output, DeferredToolRequests):
             return Ended(result.output)
+        bound.governed.asking({each.tool_name for each in result.output.approvals} & bound.governed.allow)
         return Ended(saved=bound.governed.saving(save, _state(result.all_messages())))
 
     return await driven(bound.governed, go())
@@ -208,20 +221,44 @@ def _state(messages: Sequence[ModelMessage]) -> Any:
     return ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
 
 
-def _once_more(history: Sequence[ModelMessage]) -> DeferredToolResults | None:
-    """A yes to each call that has no answer yet, which sends it to the gateway once more."""
+def _read(state: Any) -> list[ModelMessage]:
+    history = ModelMessagesTypeAdapter.validate_python(state)
+    if not any(isinstance(message, ModelResponse) for message in history):
+        raise ValueError("no model has said anything in it")
+    return history
+
+
+def _once_more(history: Sequence[ModelMessage], governed: Governed) -> DeferredToolResults | None:
+    """A yes to each call that has no answer yet, which sends it to the gateway once more; a no to those of tools that
+    were let pass, because nobody knows whether they were made."""
     answered = told(history)
     last = next(message for message in reversed(history) if isinstance(message, ModelResponse))
-    owed = [call.tool_call_id for call in last.tool_calls if call.tool_call_id not in answered]
-    return DeferredToolResults(approvals=dict.fromkeys(owed, True)) if owed else None
+    owed = [call for call in last.tool_calls if call.tool_call_id not in answered]
+    no = ToolDenied("NOT DONE: the run was taken up again, and it is not known whether this was done before.")
+    said: Any = {call.tool_call_id: no if call.tool_name in governed.allow else True for call in owed}
+    return DeferredToolResults(approvals=said) if owed else None
 
 
 def _each(output_type: Any) -> Iterator[Any]:
+    """The types and functions that an output may be made by, out of whatever they are given in."""
     if isinstance(output_type, (list, tuple)):
         for each in output_type:
             yield from _each(each)
+    elif isinstance(output_type, ToolOutput):
+        yield from _each(output_type.output)
+    elif isinstance(output_type, TextOutput):
+        yield from _each(output_type.output_function)
+    elif isinstance(output_type, (NativeOutput, PromptedOutput)):
+        yield from _each(output_type.outputs)
     else:
         yield output_type
+
+
+def _functions(output_type: Any) -> list[str]:
+    """Output functions: tools that nobody governs."""
+    found = [each for each in _each(output_type) if callable(each) and not isinstance(each, type)]
+    names = [getattr(each, "__name__", None) or type(each).__name__ for each in found if get_origin(each) is None]
+    return [f"output function {name}" for name in names]
 
 
 async def _never(**_args: Any) -> None:

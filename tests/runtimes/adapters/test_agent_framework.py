@@ -12,7 +12,7 @@ from agent_framework import Agent, ContextProvider, Message, tool
 from pydantic import BaseModel
 
 import interlock
-from interlock import ConfigError, Run
+from interlock import ConfigError, Gateway, Run
 from interlock.adapters.agent_framework import Stop, bind, drive, speaking
 from interlock.codecs.agent_framework import Scripted
 from interlock.core.turn import Call
@@ -55,6 +55,37 @@ def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, says: Say
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         asyncio.run(drive(run, agent_of(says("done"), **more), "go"))
     assert run.report().steps.used == 0
+
+
+def test_what_is_no_agent_of_the_framework_and_what_is_bound_is_refused(gateway: Gateway, run: Run, says: Says) -> None:
+    with pytest.raises(ConfigError, match="Sly cannot be bound"):
+        bind(run, Sly())  # type: ignore[arg-type]
+    other = gateway.run(agent="bot", tenant="acme", env="test")
+    with pytest.raises(ConfigError, match="'a' is bound already"):
+        asyncio.run(drive(run, bind(other, agent_of(says("done"), name="a")), "go"))
+
+
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+    @tool(approval_mode="always_require")
+    def careful() -> str:
+        raise AssertionError("nobody has approved")
+
+    agent = agent_of(says([Call("careful", {}, "c1")]), tools=[careful])
+    with pytest.raises(ConfigError, match="careful was let pass, and waits for an approval of agent_framework"):
+        asyncio.run(drive(run, bind(run, agent, allow=["careful"]), "go"))
+
+
+@pytest.mark.filterwarnings("ignore:An actionable function_call had an empty call_id")
+@pytest.mark.parametrize(("ids", "told"), [(("", ""), {"done": 2}), (("c", "c"), {"done": 1})], ids=["none", "one"])
+def test_calls_that_share_an_id_or_have_none_are_made_with_their_own_arguments(
+    run: Run, says: Says, ids: tuple[str, str], told: dict[str, int]
+) -> None:
+    calls = [Call("desk.note", {"text": text}, call_id) for text, call_id in zip("ab", ids, strict=True)]
+    result = asyncio.run(drive(run, agent_of(says(calls, "done")), "go"))
+    assert result.error is None
+    args = [bytes(entry.args).decode() for entry in run._gateway.audit.entries("acme") if entry.kind == "decided"]
+    assert run.report().calls == told
+    assert sorted(args) == ['{"text":"a"}', '{"text":"b"}'][: told["done"]]
 
 
 def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:

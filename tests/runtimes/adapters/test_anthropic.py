@@ -65,6 +65,19 @@ def test_tools_that_are_added_on_the_way_are_refused_as_well(run: Run, says: Say
     assert run.report().steps.used == 1
 
 
+def test_two_drives_of_one_agent_at_once_are_kept_apart(run: Run, says: Says) -> None:
+    """Each has a runner of its own: neither answers the calls of the other."""
+    script = says([Call("desk.look", {"at": 1}, "a")], [Call("desk.look", {"at": 2}, "b")], "done", "done")
+    bound = bind(run, speaking(None, script))
+
+    async def both() -> Any:
+        return await asyncio.gather(drive(run, bound, "go"), drive(run, bound, "go"))
+
+    ended = asyncio.run(both())  # the first that is done ends the run
+    assert "done" in {each.output for each in ended}
+    assert run.report().calls == {"done": 2}
+
+
 def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
     told: dict[str, str] = {}
     script = says([Call("rogue", {"text": "x"}, "r1"), Call("rogue", {"text": "broken"}, "r2"), LOOK], "done")

@@ -14,8 +14,9 @@ from google.adk.plugins.base_plugin import BasePlugin
 from google.adk.plugins.reflect_retry_tool_plugin import ReflectAndRetryToolPlugin
 from google.adk.runners import InMemoryRunner
 from google.adk.sessions import InMemorySessionService
-from google.adk.tools import google_search
+from google.adk.tools import FunctionTool, google_search
 from google.genai import types
+from pydantic import BaseModel
 
 from interlock import ConfigError, Gateway, Run
 from interlock.adapters.google_adk import bind, drive, speaking
@@ -66,6 +67,46 @@ def test_what_a_plugin_adds_is_refused_when_the_model_would_be_offered_it(run: R
     assert run.report().steps.used == 0
 
 
+@pytest.mark.filterwarnings("ignore:SequentialAgent is deprecated")
+def test_agents_are_bound_all_of_them_or_none(run: Run, says: Says) -> None:
+    bound = bind(run, speaking(LlmAgent(name="a"), says("one")))
+    other = speaking(LlmAgent(name="b", tools=[rogue]), says([Call("rogue", {"text": "x"}, "r1")], "two"))
+    with pytest.raises(ConfigError, match="'s' is bound already, or a part of it is"):
+        asyncio.run(drive(run, SequentialAgent(name="s", sub_agents=[bound, other]), "go"))
+    assert run.report().steps.used == 0
+
+
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+    def careful() -> str:
+        raise AssertionError("nobody has approved")
+
+    service = InMemorySessionService()
+    agent = LlmAgent(name="a", tools=[FunctionTool(careful, require_confirmation=True)])
+    for script in (says([Call("careful", {}, "c1")]), says("done")):
+        bound = bind(run, speaking(agent, script), allow=["careful"])
+        with pytest.raises(ConfigError, match="careful was let pass, and waits for an approval of google_adk"):
+            asyncio.run(drive(run, bound, "go", session_service=service))
+
+
+def test_an_output_of_a_schema_is_the_kits_own_tool(run: Run, says: Says) -> None:
+    class Verdict(BaseModel):
+        guilty: bool
+
+    script = says([LOOK], [Call("set_model_response", {"guilty": True}, "o1")])
+    result = asyncio.run(drive(run, speaking(LlmAgent(name="a", output_schema=Verdict), script), "go"))
+    assert (result.status, result.output, result.report.denials) == ("completed", '{"guilty": true}', 0)
+
+
+def test_runs_of_two_tenants_under_one_id_have_two_sessions(gateway: Gateway, says: Says) -> None:
+    service = InMemorySessionService()
+    for tenant in ("acme", "globex"):
+        run = gateway.run(agent="bot", tenant=tenant, env="test", run_id="r1")
+        asyncio.run(drive(run, speaking(None, says(f"of {tenant}")), "go", session_service=service))
+    session = asyncio.run(service.get_session(app_name="interlock", user_id="globex", session_id="r1"))
+    assert session is not None
+    assert [part.text for event in session.events for part in event.content.parts] == ["go", "of globex"]
+
+
 def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
     script = says([Call("rogue", {"text": "x"}, "r1"), LOOK], "done")
     agent = speaking(LlmAgent(name="a", tools=[rogue]), script)
@@ -107,7 +148,7 @@ def test_the_kits_own_limit_of_model_calls_is_off(gateway: Gateway, says: Says) 
 def test_with_a_session_service_of_ones_own_the_session_is_the_runs(run: Run, says: Says) -> None:
     service = InMemorySessionService()
     asyncio.run(drive(run, speaking(None, says([LOOK], "done")), "go", session_service=service))
-    session = asyncio.run(service.get_session(app_name="interlock", user_id="interlock", session_id=run.run_id))
+    session = asyncio.run(service.get_session(app_name="interlock", user_id="acme", session_id=run.run_id))
     assert session is not None
     assert [part.text for event in session.events for part in event.content.parts if part.text] == ["go", "done"]
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import ModelRetryMiddleware, TodoListMiddleware, ToolRetryMiddleware
+from langchain.agents.middleware import AgentMiddleware, ModelRetryMiddleware, TodoListMiddleware, ToolRetryMiddleware
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.config import get_config
+from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 import interlock
@@ -45,6 +46,94 @@ def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, says: Say
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         asyncio.run(drive(run, speaking(agent, says("done")), "go"))
     assert run.report().steps.used == 0
+
+
+class Sly(AgentMiddleware):
+    """Offers the model one more tool, at each question."""
+
+    def __init__(self, tool: Any) -> None:
+        super().__init__()
+        self.tool = tool
+
+    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+        return await handler(request.override(tools=[*request.tools, self.tool]))
+
+
+@pytest.mark.parametrize(
+    ("tool", "leak"), [(rogue, "rogue"), ({"type": "web_search_1", "name": "desk_look"}, "desk_look")],
+    ids=["a function", "a name of the gateway's"],
+)
+def test_what_middleware_adds_is_refused_whatever_answers_in_the_models_place(
+    run: Run, says: Says, tool: Any, leak: str
+) -> None:
+    agent = partial(create_agent, middleware=[ModelRetryMiddleware(max_retries=1, initial_delay=0.0), Sly(tool)])
+    with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
+        asyncio.run(drive(run, speaking(agent, says("done")), "go"))
+    assert (run.report().steps.used, run.stop_reason) == (0, None)
+
+
+def test_what_a_model_was_bound_to_beforehand_is_refused(run: Run, says: Says) -> None:
+    model = speaking(None, says("done")).keywords["model"].bind(tools=[{"type": "web_search"}])
+    with pytest.raises(ConfigError, match="around the gateway: web_search;"):
+        asyncio.run(drive(run, partial(create_agent, model=model), "go"))
+
+
+def test_a_graph_that_is_made_already_cannot_be_bound(gateway: Gateway, run: Run, says: Says) -> None:
+    other = gateway.run(agent="bot", tenant="acme", env="test")
+    with pytest.raises(ConfigError, match="give what makes it"):
+        asyncio.run(drive(run, bind(other, speaking(None, says("done"))), "go"))
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver()], ids=["", "a checkpointer of one's own"])
+def test_a_question_that_is_not_the_gateways_is_not_answered(run: Run, says: Says, saver: Any) -> None:
+    @tool
+    def careful() -> str:
+        """Asks first."""
+        assert not interrupt("sure?"), "nobody has said so"
+        return ""
+
+    agent = partial(create_agent, tools=[careful], checkpointer=saver)
+    for script in (says([Call("careful", {}, "c1")]), says("done"))[: 1 + bool(saver)]:
+        with pytest.raises(ConfigError, match=r"interrupt 'sure\?' was let pass, and waits for an approval"):
+            asyncio.run(drive(run, bind(run, speaking(agent, script), allow=["careful"]), "go"))
+
+
+def test_what_save_raises_comes_out_whatever_tries_again(run: Run, says: Says) -> None:
+    def dies(_saved: str) -> None:
+        raise OSError("the disk is full")
+
+    agent = partial(create_agent, middleware=[ToolRetryMiddleware(max_retries=1, initial_delay=0.0)])
+    with pytest.raises(OSError, match="the disk is full"):
+        asyncio.run(drive(run, speaking(agent, says([LOOK], "done")), "go", save=dies))
+    assert (run.report().tool_calls.used, run.stop_reason) == (0, None)
+
+
+def test_what_is_configurable_reaches_the_graph(run: Run, says: Says) -> None:
+    seen: list[Any] = []
+
+    class Looks(AgentMiddleware):
+        async def abefore_model(self, state: Any, runtime: Any) -> None:
+            seen.append(get_config()["configurable"])
+
+    agent = speaking(partial(create_agent, middleware=[Looks()]), says("done"))
+    asyncio.run(drive(run, agent, "go", config={"configurable": {"who": "dana", "thread_id": "theirs"}}))
+    assert (seen[0]["who"], seen[0]["thread_id"]) == ("dana", f"acme/{run.run_id}")
+
+
+def test_what_is_no_json_is_refused_in_another_process_too(gateway: Gateway, says: Says) -> None:
+    """Taken up after a crash, before the call was sent, the model's words are not taken for no arguments at all."""
+    gateway.tool("desk.purge", effect="write")(lambda what="everything": what)
+    run = gateway.run(agent="bot", tenant="acme", env="test", run_id="r1")
+    kept: list[str] = []
+
+    def dies(saved: str) -> None:
+        kept.append(saved)
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        asyncio.run(drive(run, speaking(None, says([Call("desk.purge", {}, "p1", "what = x")])), "go", save=dies))
+    result = asyncio.run(drive(run, speaking(None, says("done")), saved=kept[0]))
+    assert (result.output, result.report.denials, result.report.calls) == ("done", 1, {})
 
 
 def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:

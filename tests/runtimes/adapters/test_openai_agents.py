@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from agents import (
     set_tracing_disabled,
 )
 from agents.mcp import MCPServerStdio
+from agents.models.interface import Model, ModelProvider
 
 from interlock import ConfigError, Gateway, Run
 from interlock.adapters.openai_agents import Stop, bind, drive, speaking
@@ -35,6 +37,14 @@ set_tracing_disabled(True)
 @function_tool
 def rogue() -> str:
     return ""
+
+
+def rogue_when_asked() -> str:
+    raise AssertionError("nobody has approved")
+
+
+TO_B = [Call("transfer_to_b", {}, "h1")]
+ROGUE = [Call("rogue_when_asked", {}, "r1")]
 
 
 def hosted(kind: str) -> Any:
@@ -66,6 +76,47 @@ def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, agent: Ag
         bind(run, agent)
     bound = bind(run, agent, allow=[leak])
     assert {"desk_look", "desk_note"} <= {tool.name for tool in bound.tools}
+
+
+@pytest.mark.parametrize("what", ["tools", "hosted", "handoffs", "a name of the gateway's"])
+def test_what_an_agent_is_given_once_it_is_bound_is_refused_as_well(run: Run, says: Says, what: str) -> None:
+    made = speaking(Agent(name="a"), says([Call("rogue", {}, "r1")], "done"))
+    bound = bind(run, made)
+    ways: dict[str, Callable[[], None]] = {
+        "tools": lambda: bound.tools.append(rogue),
+        "hosted": lambda: bound.tools.append(WebSearchTool()),
+        "handoffs": lambda: made.handoffs.append(Agent(name="b")),
+        "a name of the gateway's": lambda: bound.tools.append(dataclasses.replace(rogue, name="desk_look")),
+    }
+    ways[what]()
+    with pytest.raises(ConfigError, match=r"around the gateway: (rogue|web_search|handoff to b|desk_look);"):
+        asyncio.run(drive(run, bound, "go"))
+    assert run.report().steps.used == 0
+
+
+def test_models_are_looked_up_with_the_provider_of_the_run_config(run: Run, says: Says) -> None:
+    asked: list[str | None] = []
+
+    class Provider(ModelProvider):
+        def get_model(self, model_name: str | None) -> Model:
+            asked.append(model_name)
+            return speaking(None, says("from b") if model_name == "ours-b" else says(TO_B)).model
+
+    to = bind(run, Agent(name="b", model="ours-b"))
+    agent = Agent(name="a", model="ours-a", handoffs=[to])
+    result = asyncio.run(drive(run, agent, "go", run_config=RunConfig(model_provider=Provider())))
+    assert (result.output, asked) == ("from b", ["ours-a", "ours-b"])
+
+
+def test_a_limit_beside_the_ledger_is_refused(run: Run, says: Says) -> None:
+    with pytest.raises(ConfigError, match="max_turns would count beside the ledger"):
+        asyncio.run(drive(run, speaking(None, says("done")), "go", max_turns=3))
+
+
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+    made = speaking(Agent(name="a", tools=[function_tool(rogue_when_asked, needs_approval=True)]), says(ROGUE))
+    with pytest.raises(ConfigError, match="rogue_when_asked was let pass, and waits for an approval of openai_agents"):
+        asyncio.run(drive(run, bind(run, made, allow=["rogue_when_asked"]), "go"))
 
 
 def test_an_agent_that_is_handed_over_to_is_bound_to_the_same_run(gateway: Gateway, run: Run, says: Says) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from pydantic_ai import Agent, DeferredToolRequests, ModelSettings, Tool
+from pydantic_ai import Agent, DeferredToolRequests, ModelSettings, PromptedOutput, TextOutput, Tool, ToolOutput
 from pydantic_ai.capabilities import NativeTool
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.toolsets import FunctionToolset
 
-from interlock import ConfigError, Run, RunStopped
+from interlock import ConfigError, Gateway, Run, RunStopped
 from interlock.adapters.pydantic_ai import bind, drive, speaking
 from interlock.core.turn import Call
 from interlock.driving import Script
@@ -35,6 +36,9 @@ def rogue(text: str = "") -> str:
         (Agent(TestModel(), toolsets=[FunctionToolset([Tool(rogue)])]), "rogue"),
         (Agent(TestModel(), capabilities=[NativeTool(WebSearchTool())]), "web_search"),
         (Agent(TestModel(), output_type=[rogue, str]), "output function rogue"),
+        (Agent(TestModel(), output_type=[ToolOutput(rogue), str]), "output function rogue"),
+        (Agent(TestModel(), output_type=TextOutput(rogue)), "output function rogue"),
+        (Agent(TestModel(), output_type=PromptedOutput([rogue, str])), "output function rogue"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -42,6 +46,39 @@ def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, agent: Ag
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         asyncio.run(drive(run, agent, "go"))
     assert run.report().steps.used == 0
+
+
+def test_output_functions_of_a_drive_are_refused_as_well(run: Run, says: Says) -> None:
+    with pytest.raises(ConfigError, match="around the gateway: output function rogue;"):
+        asyncio.run(drive(run, speaking(None, says("done")), "go", output_type=ToolOutput(rogue)))
+
+
+def test_an_agent_is_bound_once(gateway: Gateway, run: Run) -> None:
+    other = gateway.run(agent="bot", tenant="acme", env="test")
+    with pytest.raises(ConfigError, match="is bound already"):
+        asyncio.run(drive(run, bind(other, Agent(TestModel())), "go"))
+
+
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+    def careful() -> str:
+        raise AssertionError("nobody has approved")
+
+    kept: list[str] = []
+    agent = Agent(tools=[Tool(careful, requires_approval=True)])
+    bound = bind(run, speaking(agent, says([Call("careful", {}, "r1"), LOOK])), allow=["careful"])
+    with pytest.raises(ConfigError, match="careful was let pass, and waits for an approval of pydantic_ai"):
+        asyncio.run(drive(run, bound, "go", save=kept.append))
+    again = bind(run, speaking(agent, says("done")), allow=["careful"])
+    result = asyncio.run(drive(run, again, saved=kept[0]))
+    assert (result.output, result.report.tool_calls.used, result.error) == ("done", 1, None)
+
+
+def test_what_nobody_has_said_anything_in_is_nothing_to_go_on_from(run: Run, says: Says) -> None:
+    kept: list[str] = []
+    asyncio.run(drive(run, speaking(None, says("done")), "go", save=kept.append))
+    for state in ([], "done"):
+        with pytest.raises(ConfigError, match="saved= cannot be read by pydantic_ai"):
+            asyncio.run(drive(run, speaking(None, says()), saved=json.dumps({**json.loads(kept[0]), "state": state})))
 
 
 def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
