@@ -9,45 +9,37 @@ another process: it has no key of the provider's, no tools of its own, and nobod
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
-import secrets
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import mcp_types as types
-from aiohttp import web
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, McpSdkServerConfig, ResultMessage
+from claude_agent_sdk import ClaudeAgentOptions
 from mcp.server import Server
 from msgspec.structs import replace
 
-from interlock.codecs.claude_agent import OURS, Agent, Refused, api, speaking
-from interlock.codecs.messages import failure, streamed, turn_of
+from interlock.codecs.claude_agent import OURS, Agent, api, lived, speaking, started
+from interlock.codecs.door import Door
+from interlock.codecs.messages import streamed, turn_of
 from interlock.core.outcome import Done, Pending
 from interlock.core.turn import Call, Turn
 from interlock.errors import ConfigError, RunStopped
-from interlock.governed import Ended, Governed, Result, driven, refuse
+from interlock.governed import Ended, Governed, Result, driven
 from interlock.runs import Run
 
 __all__ = ["Agent", "Bound", "Stop", "bind", "drive", "speaking", "turn_of"]
 
 Stop = RunStopped  #: what the door says by a 402; the program is ended beside that
 PASSED_ON = ("anthropic-version", "anthropic-beta", "user-agent")
-CLOUDS = ("BEDROCK", "VERTEX", "FOUNDRY")  #: where the program would look for its model by itself
-ALONE = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
-    "CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY": "1000", "ENABLE_TOOL_SEARCH": "false", "ANTHROPIC_AUTH_TOKEN": "",
-    "CLAUDE_CODE_OAUTH_TOKEN": "", **{f"CLAUDE_CODE_USE_{cloud}": "" for cloud in CLOUDS},
-}
 
 
 class Bound:
     """An agent in one run of the gateway."""
 
-    def __init__(self, agent: Agent, governed: Governed, allow: Collection[str]) -> None:
-        self.agent, self.governed, self.allow = agent, governed, allow
+    def __init__(self, agent: Agent, governed: Governed) -> None:
+        self.agent, self.governed = agent, governed
         self.provider = agent.provider or api({**os.environ, **agent.options.env})
 
 
@@ -62,7 +54,7 @@ class Session:
         self.bound, self.governed = bound, bound.governed
         self.request, self.turns, self.told, self._save = request, turns, told, save
         self._again = iter(tuple(turns))  #: said before, to be said again
-        self._key = secrets.token_urlsafe(32)
+        self.door = Door(self._said, self._fail)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sent = set(told)
         self._hearing = asyncio.Lock()  #: one turn at a time, and no call before its turn is whole
@@ -82,45 +74,11 @@ class Session:
 
     # --- the model plane ---------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def door(self) -> AsyncIterator[str]:
-        """The address under which the program finds its model."""
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_post("/v1/messages", self._asked)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await runner.cleanup()
-
-    async def _asked(self, request: web.Request) -> web.StreamResponse:
-        if not secrets.compare_digest(request.headers.get("x-api-key", ""), self._key):
-            return web.json_response(failure("this is somebody else's model"), status=401)
-        if self.over.done():  # it goes on for as long as it takes to end it
-            return web.json_response(failure("it is over"), status=402)
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        try:
-            async with aclosing(self._said(await request.json(), request.headers)) as parts:
-                async for part in parts:
-                    if not response.prepared:
-                        await response.prepare(request)
-                    await response.write(part)
-        except Refused as error:
-            return web.Response(status=error.status_code, body=error.said, headers=error.headers)
-        except Exception as error:
-            self._fail(error)
-            return response if response.prepared else web.json_response(failure(str(error)), status=402)
-        return response
-
     async def _said(self, body: dict[str, Any], headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """One attempt at the model; or what was said before, once more."""
         known = {str(tool.get("name") or tool["type"]) for tool in body.get("tools") or ()}
-        refuse({each for each in known if each.removeprefix(OURS) not in self.governed.offers}, self.bound.allow)
+        ours = {each for each in known if each.startswith(OURS)}
+        self.governed.showing([each.removeprefix(OURS) for each in ours], known - ours)
         async with self._hearing:
             again = next(self._again, None) if known else None
             if again is not None:
@@ -177,9 +135,17 @@ class Session:
 
     def _fail(self, error: BaseException | None) -> None:
         if error is not None and not self.over.done():
+            self.door.shut = True
             self.over.set_exception(error)
 
-    def _server(self) -> Server[Any]:
+    async def ended(self) -> None:
+        """Nothing is asked or sent any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def server(self) -> Server[Any]:
+        """What the program has its tools from."""
         hint = types.ToolAnnotations(read_only_hint=True)  # what they do is done elsewhere: it need not queue them
         tools = [
             types.Tool(name=each.said, description=each.description, input_schema=each.schema, annotations=hint)
@@ -199,21 +165,6 @@ class Session:
 
         return Server("interlock", on_list_tools=listed, on_call_tool=called)
 
-    def options(self, url: str, home: str, *, partial: bool) -> ClaudeAgentOptions:
-        """What the program is started with."""
-        own = self.bound.agent.options
-        server = McpSdkServerConfig(type="sdk", name="interlock", instance=self._server())
-        servers = own.mcp_servers if isinstance(own.mcp_servers, dict) else {}
-        env = {"CLAUDE_CONFIG_DIR": home, **ALONE, **own.env}
-        here = ",".join(filter(None, [env.get("NO_PROXY", os.environ.get("NO_PROXY")), "127.0.0.1"]))
-        return dataclasses.replace(
-            own, tools=own.tools or [], strict_mcp_config=True, setting_sources=own.setting_sources or [],
-            skills=own.skills or [], mcp_servers={**servers, "interlock": server},
-            allowed_tools=[*own.allowed_tools, OURS.removesuffix("__")], max_turns=None, max_budget_usd=None,
-            verbatim_prompts=True, include_partial_messages=partial or own.include_partial_messages,
-            env={**env, "NO_PROXY": here, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": self._key},
-        )
-
 
 def bind(
     run: Run, agent: Agent, *, tools: Collection[str] | None = None, allow: Collection[str] = (),
@@ -223,14 +174,15 @@ def bind(
     world by: let it pass by the name that the error gives (`allow`), or do without. Raises it, too, for whoever would
     be asked too late: a call was sent before the program asks whether it may."""
     options = agent.options
-    refuse(_leaks(options), allow)
+    governed = Governed(run, "claude_agent", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed.showing((), _leaks(options))
     late = [name for name in ("can_use_tool", "permission_prompt_tool_name") if getattr(options, name)]
     late += [f"hook {name}" for name in options.hooks or () if name in ("PreToolUse", "PermissionRequest")]
     if late:
         raise ConfigError(f"{', '.join(late)} would be asked when the gateway has performed already: make it a policy")
     if options.resume or options.continue_conversation:
         raise ConfigError("resume and continue_conversation know nothing of the run: go on with drive(…, saved=…)")
-    return Bound(agent, Governed(run, "claude_agent", Stop, tools=tools, max_output_tokens=max_output_tokens), allow)
+    return Bound(agent, governed)
 
 
 async def drive(
@@ -252,34 +204,22 @@ async def drive(
             said = await bound.governed.saved(saved, _read)
         session = Session(bound, save=save, **said)
         with tempfile.TemporaryDirectory(prefix="interlock-") as home:
-            async with session.door() as url:
-                options = session.options(url, home, partial=on_event is not None)
-                lives = asyncio.create_task(_lived(options, session.request, on_event))
+            async with session.door.open() as url:
+                options = started(bound.agent.options, session.server(), url, session.door.key, home)
+                lives = asyncio.create_task(lived(options, session.request, on_event))
                 try:
                     await asyncio.wait({lives, session.over}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
+                    session.door.shut = True
                     lives.cancel()
                     await asyncio.gather(lives, return_exceptions=True)
+                    await session.ended()
         try:
             return Ended(session.over.result() if session.over.done() else lives.result())
         except Waits:
             return Ended(saved=bound.governed.saving(save, session.state))
 
     return await driven(bound.governed, go())
-
-
-async def _lived(options: ClaudeAgentOptions, request: str, on_event: Callable[[Any], object] | None) -> Any:
-    """Start the program, ask it, and give what it says in the end."""
-    last: ResultMessage | None = None
-    async with ClaudeSDKClient(options) as client:
-        await client.query(request)
-        async for message in client.receive_response():
-            if on_event is not None:
-                on_event(message)
-            last = message if isinstance(message, ResultMessage) else last
-    if last is None or last.is_error:
-        raise ClaudeSDKError(f"Claude Code has given up: {last and (last.result or last.errors or last.subtype)}")
-    return last.result if last.structured_output is None else last.structured_output
 
 
 def _leaks(options: ClaudeAgentOptions) -> Iterator[str]:

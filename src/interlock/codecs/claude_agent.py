@@ -1,4 +1,4 @@
-"""What Claude Code is started with, and providers of its model: the API, and one that says what a script has.
+"""What Claude Code is started with, its life, and providers of its model: the API, and one that says what a script has.
 
 Not an adapter. Law: see `interlock.codecs`.
 """
@@ -6,30 +6,31 @@ Not an adapter. Law: see `interlock.codecs`.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout
-from claude_agent_sdk import ClaudeAgentOptions
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, McpSdkServerConfig, ResultMessage
 
+from interlock.codecs.door import Refused
 from interlock.codecs.messages import events, native, sse, told
 from interlock.driving import Script
 
 OURS = "mcp__interlock__"  #: before the names of the gateway's tools, as Claude Code has them
 REMINDER = "\n\n<system-reminder>"  #: what it adds to a result of its own accord
 
+CLOUDS = ("BEDROCK", "VERTEX", "FOUNDRY")  #: where the program would look for its model by itself
+ALONE = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+    "CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY": "1000", "ENABLE_TOOL_SEARCH": "false", "ANTHROPIC_AUTH_TOKEN": "",
+    "CLAUDE_CODE_OAUTH_TOKEN": "", **{f"CLAUDE_CODE_USE_{cloud}": "" for cloud in CLOUDS},
+}
+
 API = "https://api.anthropic.com"
 SAID = ("content-type", "retry-after", "x-should-retry")  #: of an error
 
 Provider = Callable[[Mapping[str, Any], Mapping[str, str]], AsyncIterator[bytes]]
-
-
-class Refused(Exception):
-    """The provider has answered with an error."""
-
-    def __init__(self, status: int, said: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"the provider answers {status}: {said.decode(errors='replace'):.300}")
-        self.status_code, self.said, self.headers = status, said, dict(headers or {})
 
 
 class Agent:
@@ -38,6 +39,37 @@ class Agent:
 
     def __init__(self, options: ClaudeAgentOptions | None = None, provider: Provider | None = None) -> None:
         self.options, self.provider = options or ClaudeAgentOptions(), provider
+
+
+def started(own: ClaudeAgentOptions, server: Any, url: str, key: str, home: str) -> ClaudeAgentOptions:
+    """What the program is started with: its tools are the server's, its model is at `url`, and it leaves nothing behind
+    but in `home`."""
+    servers = own.mcp_servers if isinstance(own.mcp_servers, dict) else {}
+    env = {"CLAUDE_CONFIG_DIR": home, **ALONE, **own.env}
+    here = ",".join(filter(None, [env.get("NO_PROXY", os.environ.get("NO_PROXY")), "127.0.0.1"]))
+    return dataclasses.replace(
+        own, tools=own.tools or [], strict_mcp_config=True, setting_sources=own.setting_sources or [],
+        skills=own.skills or [], allowed_tools=[*own.allowed_tools, OURS.removesuffix("__")],
+        mcp_servers={**servers, "interlock": McpSdkServerConfig(type="sdk", name="interlock", instance=server)},
+        max_turns=None, max_budget_usd=None, verbatim_prompts=True,
+        env={**env, "NO_PROXY": here, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": key},
+    )
+
+
+async def lived(options: ClaudeAgentOptions, request: str, on_event: Callable[[Any], object] | None) -> Any:
+    """Start the program, ask it, and give what it says in the end."""
+    last: ResultMessage | None = None
+    if on_event is not None:
+        options = dataclasses.replace(options, include_partial_messages=True)
+    async with ClaudeSDKClient(options) as client:
+        await client.query(request)
+        async for message in client.receive_response():
+            if on_event is not None:
+                on_event(message)
+            last = message if isinstance(message, ResultMessage) else last
+    if last is None or last.is_error:
+        raise ClaudeSDKError(f"Claude Code has given up: {last and (last.result or last.errors or last.subtype)}")
+    return last.result if last.structured_output is None else last.structured_output
 
 
 def api(env: Mapping[str, str]) -> Provider:

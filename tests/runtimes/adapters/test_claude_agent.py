@@ -16,7 +16,8 @@ from claude_agent_sdk import AgentDefinition, AssistantMessage, ClaudeAgentOptio
 
 from interlock import ConfigError, Gateway, Run
 from interlock.adapters.claude_agent import Agent, Session, bind, drive, speaking
-from interlock.codecs.claude_agent import Refused, api
+from interlock.codecs.claude_agent import api, started
+from interlock.codecs.door import Refused
 from interlock.codecs.messages import events, native, sse, streamed
 from interlock.core.turn import Call, Turn
 from interlock.driving import Script
@@ -110,13 +111,10 @@ def test_the_program_is_shown_the_gateways_tools_and_no_key_of_the_providers(run
     assert not {"x-api-key", "authorization"} & set(headers)
 
 
-def test_a_key_of_the_environment_does_not_reach_the_program(run: Run) -> None:
-    async def go() -> Mapping[str, str]:
-        session = Session(bind(run, agent(env={"ANTHROPIC_API_KEY": "secret", "NO_PROXY": "x"})), "go", [], {}, None)
-        return session.options("http://127.0.0.1:1", "/nowhere", partial=False).env
-
-    env = asyncio.run(go())
-    assert env["ANTHROPIC_API_KEY"] not in ("", "secret")
+def test_a_key_of_the_environment_does_not_reach_the_program() -> None:
+    own = agent(env={"ANTHROPIC_API_KEY": "secret", "NO_PROXY": "x"}).options
+    env = started(own, None, "http://127.0.0.1:1", "the door's", "/nowhere").env
+    assert env["ANTHROPIC_API_KEY"] == "the door's"
     assert (env["ANTHROPIC_BASE_URL"], env["NO_PROXY"]) == ("http://127.0.0.1:1", "x,127.0.0.1")
     assert env["CLAUDE_CODE_USE_BEDROCK"] == env["CLAUDE_CODE_OAUTH_TOKEN"] == env["ANTHROPIC_AUTH_TOKEN"] == ""
 
@@ -125,7 +123,7 @@ def test_the_door_is_open_to_the_program_alone(run: Run) -> None:
     async def go() -> int:
         session = Session(bind(run, agent()), "go", [], {}, None)
         guessed = {"x-api-key": "guessed"}
-        async with session.door() as url, ClientSession(headers=guessed) as client:
+        async with session.door.open() as url, ClientSession(headers=guessed) as client:
             return (await client.post(f"{url}/v1/messages", json={})).status
 
     assert asyncio.run(go()) == 401
@@ -145,6 +143,38 @@ def test_the_program_is_gone_when_the_drive_is(run: Run, says: Says) -> None:
     assert (result.status, result.stop_reason, result.error) == ("stopped", "max_steps", None)
     running = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [child for child in running if "claude" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+@pytest.mark.parametrize("place", ["in a turn", "in a call"])
+def test_a_drive_that_is_cancelled_ends_at_once_and_asks_nothing_more(
+    gateway: Gateway, run: Run, says: Says, place: str
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang() -> str:
+        begun.set()
+        return str(await asyncio.sleep(3600))
+
+    gateway.tool("desk.hang", effect="write")(hang)
+    said = speaking(agent(), says([Call("desk.hang", {}, "h1")], "done"))
+
+    async def silent(_body: Mapping[str, Any], _headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+        await hang()
+        yield b""
+
+    async def go() -> None:
+        driving = asyncio.create_task(
+            drive(run, Agent(said.options, silent) if place == "in a turn" else said, "go")
+        )
+        await begun.wait()
+        driving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await driving
+
+    asyncio.run(go())
+    report = run.report()
+    assert (report.stop_reason, report.steps.used, report.steps.held) == ("cancelled", 1, 0)
+    assert report.calls == ({} if place == "in a turn" else {"unknown": 1})
 
 
 # --- the provider ----------------------------------------------------------------------------------------------------
