@@ -15,12 +15,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 from contextlib import aclosing
 from typing import Any
 
-import mcp_types as types
 from claude_agent_sdk import ClaudeAgentOptions
-from mcp.server import Server
 from msgspec.structs import replace
 
-from interlock.codecs.claude_agent import OURS, Agent, api, lived, speaking, started
+from interlock.codecs.claude_agent import OURS, Agent, api, lived, served, speaking, started
 from interlock.codecs.door import Door
 from interlock.codecs.messages import streamed, turn_of
 from interlock.core.outcome import Done, Pending
@@ -106,6 +104,9 @@ class Session:
         if known:
             self.turns.append(text)
         if message.get("stop_reason") == "tool_use":
+            for call in turn.calls:  # a model may number the calls of every turn anew
+                self.told.pop(call.id, None)
+                self._answers.pop(call.id, None)
             self.governed.saving(self._save, self.state)
             self._perform(turn, known)
 
@@ -120,12 +121,12 @@ class Session:
     async def _performed(self, turn: Turn, known: Collection[str]) -> None:
         """Send the calls of a turn, but for those that the program's own tools answer."""
         owed = [call for call in turn.calls if call.name.startswith(OURS) or call.name not in known]
-        owed = [call for call in owed if call.id not in self.told]
+        owed = [call for call in owed if call.id and call.id not in self.told]  # without an id the program makes none
         while owed:
             sends = [self.governed.call(call.name.removeprefix(OURS), call.raw or call.args, call.id) for call in owed]
             outcomes = await asyncio.gather(*sends)
             for call, outcome in zip(owed, outcomes, strict=True):
-                if not isinstance(outcome, Pending):
+                if not isinstance(outcome, Pending) and call.id not in self.told:
                     self.told[call.id] = [outcome.text, isinstance(outcome, Done)]
                     self._answer(call.id).set_result(self.told[call.id])
             waiting = [call for call in owed if call.id not in self.told]
@@ -144,26 +145,13 @@ class Session:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def server(self) -> Server[Any]:
-        """What the program has its tools from."""
-        hint = types.ToolAnnotations(read_only_hint=True)  # what they do is done elsewhere: it need not queue them
-        tools = [
-            types.Tool(name=each.said, description=each.description, input_schema=each.schema, annotations=hint)
-            for each in self.governed.offers.values()
-        ]
-
-        async def listed(_context: Any, _params: Any) -> types.ListToolsResult:
-            return types.ListToolsResult(tools=tools)
-
-        async def called(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-            call_id = dict(context.meta or {})["claudecode/toolUseId"]
-            async with self._hearing:
-                if call_id not in self._sent:  # of a turn that was cut short, and is gone on with nevertheless
-                    self._perform(Turn(calls=(Call(params.name, params.arguments or {}, call_id),)))
-            text, done = await self._answer(call_id)
-            return types.CallToolResult(content=[types.TextContent(text=text)], is_error=not done)
-
-        return Server("interlock", on_list_tools=listed, on_call_tool=called)
+    async def called(self, name: str, args: dict[str, Any], call_id: str) -> tuple[str, bool]:
+        """What a call came to that the program makes, and whether it was done."""
+        async with self._hearing:
+            if call_id not in self._sent:  # of a turn that was cut short, and is gone on with nevertheless
+                self._perform(Turn(calls=(Call(name, args, call_id),)))
+        text, done = await self._answer(call_id)
+        return text, done
 
 
 def bind(
@@ -205,7 +193,8 @@ async def drive(
         session = Session(bound, save=save, **said)
         with tempfile.TemporaryDirectory(prefix="interlock-") as home:
             async with session.door.open() as url:
-                options = started(bound.agent.options, session.server(), url, session.door.key, home)
+                server = served(bound.governed.offers.values(), session.called)
+                options = started(bound.agent.options, server, url, session.door.key, home)
                 lives = asyncio.create_task(lived(options, session.request, on_event))
                 try:
                     await asyncio.wait({lives, session.over}, return_when=asyncio.FIRST_COMPLETED)

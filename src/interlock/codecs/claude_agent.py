@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+import mcp_types as types
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, McpSdkServerConfig, ResultMessage
+from mcp.server import Server
 
-from interlock.codecs.door import Refused
+from interlock.codecs.door import MOST, Refused
 from interlock.codecs.messages import events, native, sse, told
 from interlock.driving import Script
+from interlock.governed import Offer
 
 OURS = "mcp__interlock__"  #: before the names of the gateway's tools, as Claude Code has them
 REMINDER = "\n\n<system-reminder>"  #: what it adds to a result of its own accord
@@ -51,9 +54,29 @@ def started(own: ClaudeAgentOptions, server: Any, url: str, key: str, home: str)
         own, tools=own.tools or [], strict_mcp_config=True, setting_sources=own.setting_sources or [],
         skills=own.skills or [], allowed_tools=[*own.allowed_tools, OURS.removesuffix("__")],
         mcp_servers={**servers, "interlock": McpSdkServerConfig(type="sdk", name="interlock", instance=server)},
-        max_turns=None, max_budget_usd=None, verbatim_prompts=True,
+        max_turns=None, max_budget_usd=None, verbatim_prompts=True, max_buffer_size=own.max_buffer_size or MOST,
         env={**env, "NO_PROXY": here, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": key},
     )
+
+
+def served(offers: Iterable[Offer], called: Callable[[str, dict[str, Any], str], Awaitable[tuple[str, bool]]]) -> Any:
+    """The MCP server that the program has its tools from. `called`: given a name, arguments and the call's id, what it
+    came to, and whether it was done."""
+    hint = types.ToolAnnotations(read_only_hint=True)  # what they do is done elsewhere: it need not queue them
+    tools = [
+        types.Tool(name=each.said, description=each.description, input_schema=each.schema, annotations=hint)
+        for each in offers
+    ]
+
+    async def listed(_context: Any, _params: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=tools)
+
+    async def answered(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        call_id = dict(context.meta or {})["claudecode/toolUseId"]
+        text, done = await called(params.name, params.arguments or {}, call_id)
+        return types.CallToolResult(content=[types.TextContent(text=text)], is_error=not done)
+
+    return Server("interlock", on_list_tools=listed, on_call_tool=answered)
 
 
 async def lived(options: ClaudeAgentOptions, request: str, on_event: Callable[[Any], object] | None) -> Any:

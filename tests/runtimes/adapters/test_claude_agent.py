@@ -130,6 +130,19 @@ def test_the_door_is_open_to_the_program_alone(run: Run) -> None:
     assert run.report().steps.used == 0
 
 
+@pytest.mark.parametrize(("call_id", "done"), [("c", {"done": 1}), ("", {})], ids=["one", "none"])
+def test_of_calls_that_share_an_id_one_is_made_and_without_one_none(
+    run: Run, says: Says, call_id: str, done: dict[str, int]
+) -> None:
+    """As the program tells its model."""
+    told: dict[str, str] = {}
+    said = says([Call("desk.note", {"text": text}, call_id) for text in "ab"], "done")
+    script = Script(say=said.say, hear=told.update, model="m", max_output_tokens=100)
+    result = asyncio.run(drive(run, speaking(agent(), script), "go"))
+    assert (result.output, result.report.calls) == ("done", done)
+    assert told[call_id] == "noted a" if done else "did not run" in told[call_id]
+
+
 def test_what_is_said_comes_as_it_is_said(run: Run, says: Says) -> None:
     heard: list[Any] = []
     result = asyncio.run(drive(run, speaking(agent(), says([LOOK], "done")), "go", on_event=heard.append))
