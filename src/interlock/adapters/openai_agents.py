@@ -167,11 +167,13 @@ async def drive(
         raise ConfigError("RunConfig.model would go around the gateway: give the model to the agent, and bind that")
     if "max_turns" in options:
         raise ConfigError("max_turns would count beside the ledger: give the run a budget, max_steps")
-    for each in _metered(bound, set()):
+    models = _metered(bound, [])
+    for each in models:
         each.provider = config.model_provider
+    gates = {said: gate for each in models for said, gate in each.gates.items()}
     config = dataclasses.replace(
         config, tool_not_found_behavior="return_error_to_model",
-        tool_error_formatter=lambda told: model.strays.get(told.call_id),
+        tool_error_formatter=lambda told: next(filter(None, (each.strays.get(told.call_id) for each in models)), None),
     )
 
     async def go() -> Ended:
@@ -179,7 +181,7 @@ async def drive(
         if saved is not None:
             given = await model.governed.saved(saved, partial(RunState.from_json, bound))
         while True:
-            if isinstance(given, RunState) and not await _moves(given, model.governed, model.gates):
+            if isinstance(given, RunState) and not await _moves(given, model.governed, gates):
                 return Ended(saved=model.governed.saving(save, given.to_json()))
             if on_event is None:
                 result: Any = await Runner.run(bound, given, max_turns=None, run_config=config, **options)
@@ -232,10 +234,10 @@ def _target(handoff: Any) -> Any:
     return handoff if isinstance(handoff, Agent) else handoff._agent_ref and handoff._agent_ref()
 
 
-def _metered(agent: Any, found: set[Metered]) -> set[Metered]:
+def _metered(agent: Any, found: list[Metered]) -> list[Metered]:
     """The models of the agent, and of all that it could hand over to."""
     if isinstance(agent, Agent) and isinstance(agent.model, Metered) and agent.model not in found:
-        found.add(agent.model)
+        found.append(agent.model)
         for each in agent.handoffs:
             _metered(_target(each), found)
     return found

@@ -7,23 +7,12 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, get_origin
+from typing import Any
 
-from pydantic_ai import (
-    Agent,
-    DeferredToolRequests,
-    DeferredToolResults,
-    NativeOutput,
-    PromptedOutput,
-    TextOutput,
-    Tool,
-    ToolDenied,
-    ToolOutput,
-    UsageLimits,
-)
+from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool, ToolDenied, UsageLimits
 from pydantic_ai.agent import AbstractAgent, WrapperAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ApprovalRequired, ToolFailed
@@ -39,7 +28,7 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.toolsets import FunctionToolset
 
-from interlock.codecs.pydantic_ai import speaking, told, turn_of
+from interlock.codecs.pydantic_ai import functions_of, made_by, speaking, told, turn_of
 from interlock.core.outcome import Done, Pending
 from interlock.core.turn import Turn
 from interlock.errors import ConfigError, RunStopped
@@ -156,8 +145,8 @@ class Bound(WrapperAgent[Any, Any]):
     def iter(self, *args: Any, output_type: Any = None, **more: Any) -> Any:
         """See `AbstractAgent`."""
         wanted = self.wrapped.output_type if output_type is None else output_type
-        self.governed.showing((), _functions(wanted))
-        if not any(each is DeferredToolRequests for each in _each(wanted)):
+        self.governed.showing((), functions_of(wanted))
+        if not any(each is DeferredToolRequests for each in made_by(wanted)):
             output_type = [wanted, DeferredToolRequests]
         bound: dict[str, Any] = {
             "toolsets": [*(more.pop("toolsets", None) or ()), self._toolset],
@@ -179,7 +168,7 @@ def bind(
     if isinstance(agent, Bound):
         raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
     governed = Governed(run, "pydantic_ai", tools=tools, allow=allow, max_output_tokens=max_output_tokens)
-    governed.showing((), _functions(agent.output_type))
+    governed.showing((), functions_of(agent.output_type))
     return Bound(agent, governed)
 
 
@@ -237,28 +226,6 @@ def _once_more(history: Sequence[ModelMessage], governed: Governed) -> DeferredT
     no = ToolDenied("NOT DONE: the run was taken up again, and it is not known whether this was done before.")
     said: Any = {call.tool_call_id: no if call.tool_name in governed.allow else True for call in owed}
     return DeferredToolResults(approvals=said) if owed else None
-
-
-def _each(output_type: Any) -> Iterator[Any]:
-    """The types and functions that an output may be made by, out of whatever they are given in."""
-    if isinstance(output_type, (list, tuple)):
-        for each in output_type:
-            yield from _each(each)
-    elif isinstance(output_type, ToolOutput):
-        yield from _each(output_type.output)
-    elif isinstance(output_type, TextOutput):
-        yield from _each(output_type.output_function)
-    elif isinstance(output_type, (NativeOutput, PromptedOutput)):
-        yield from _each(output_type.outputs)
-    else:
-        yield output_type
-
-
-def _functions(output_type: Any) -> list[str]:
-    """Output functions: tools that nobody governs."""
-    found = [each for each in _each(output_type) if callable(each) and not isinstance(each, type)]
-    names = [getattr(each, "__name__", None) or type(each).__name__ for each in found if get_origin(each) is None]
-    return [f"output function {name}" for name in names]
 
 
 async def _never(**_args: Any) -> None:

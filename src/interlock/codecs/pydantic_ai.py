@@ -1,15 +1,15 @@
-"""Turns of Pydantic AI.
+"""Turns of Pydantic AI, and what its outputs are made by.
 
 Not an adapter. Law: see `interlock.codecs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, get_origin
 
-from pydantic_ai import Agent
+from pydantic_ai import Agent, NativeOutput, PromptedOutput, TextOutput, ToolOutput
 from pydantic_ai.agent import AbstractAgent, WrapperAgent
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters
@@ -61,6 +61,28 @@ def told(messages: Sequence[ModelMessage]) -> Mapping[str, str]:
         part.tool_call_id: part.content if isinstance(part.content, str) else part.model_response_str()
         for part in answers
     }
+
+
+def made_by(output_type: Any) -> Iterator[Any]:
+    """The types and functions that an output may be made by, out of whatever they are given in."""
+    if isinstance(output_type, (list, tuple)):
+        for each in output_type:
+            yield from made_by(each)
+    elif isinstance(output_type, ToolOutput):
+        yield from made_by(output_type.output)
+    elif isinstance(output_type, TextOutput):
+        yield from made_by(output_type.output_function)
+    elif isinstance(output_type, (NativeOutput, PromptedOutput)):
+        yield from made_by(output_type.outputs)
+    else:
+        yield output_type
+
+
+def functions_of(output_type: Any) -> list[str]:
+    """Output functions: tools that nobody governs."""
+    found = [each for each in made_by(output_type) if callable(each) and not isinstance(each, type)]
+    names = [getattr(each, "__name__", None) or type(each).__name__ for each in found if get_origin(each) is None]
+    return [f"output function {name}" for name in names]
 
 
 class Scripted(Model):

@@ -23,10 +23,12 @@ from agents import (
 from agents.mcp import MCPServerStdio
 from agents.models.interface import Model, ModelProvider
 
+import interlock
 from interlock import ConfigError, Gateway, Run
 from interlock.adapters.openai_agents import Stop, bind, drive, speaking
 from interlock.core.turn import Call
 from interlock.driving import Script
+from interlock.governed import Result
 from tests.runtimes.adapters.conftest import LOOK
 
 Says = Callable[..., Script]
@@ -125,6 +127,31 @@ def test_an_agent_that_is_handed_over_to_is_bound_to_the_same_run(gateway: Gatew
         bind(run, Agent(name="a", handoffs=[bind(other, Agent(name="b"))]))
     to = bind(run, speaking(Agent(name="b"), says("from b")))
     assert bind(run, Agent(name="a", handoffs=[to, handoff(to)])).handoffs
+
+
+def test_an_agent_that_was_handed_over_to_may_wait_for_people(says: Says) -> None:
+    """With tools of its own, it pauses and is taken up like the first; what it has no tool for, it is told of."""
+    config = {"ledger": "memory:", "policy": {"allow": ["look"]}, "approvals": {"required_for": ["pay"]}}
+    with interlock.open(config) as gateway:
+        gateway.tool("pay", effect="write")(lambda amount=0: f"paid {amount}")
+        gateway.tool("look", effect="read")(lambda: "seen")
+        told: dict[str, str] = {}
+
+        def driven(saved: str | None, *lines: Any) -> Result:
+            run = gateway.run(agent="bot", tenant="acme", env="test", run_id="r1")
+            said = says(*lines, "done")
+            script = Script(say=said.say, hear=told.update, model="m", max_output_tokens=100)
+            to = bind(run, speaking(Agent(name="b"), script))
+            agent = bind(run, speaking(Agent(name="a", handoffs=[to]), says(TO_B)), tools=["look"])
+            return asyncio.run(drive(run, agent, "go", saved=saved))
+
+        paused = driven(None, [Call("pay", {"amount": 1}, "p1"), Call("erase", {}, "e1")])
+        assert paused.report is not None
+        gateway.control.approve(*paused.report.pending, by="joe")
+        ended = driven(paused.saved)
+        assert ended.report is not None, ended.error
+        assert (paused.status, ended.output, ended.report.calls) == ("paused", "done", {"done": 1})
+        assert (told["p1"], told["e1"][:25]) == ("paid 1", "NOT DONE: erase was refus")
 
 
 def test_an_agent_is_bound_once(run: Run) -> None:
