@@ -44,6 +44,7 @@ ADAPTER_CONTRACT: tuple[Promise, ...] = (
     stops.seconds_are_limited,
     stops.refusals_are_limited,
     stops.repetitions_are_limited,
+    stops.no_limit_of_the_runtimes_own_counts,
     stops.a_turn_without_usage_is_a_stop_where_dollars_count,
     stops.a_kill_switch_ends_a_call_that_is_running,
     mechanics.a_question_to_the_model_that_is_tried_again_is_a_step_again,

@@ -72,6 +72,15 @@ def repetitions_are_limited(play: Play) -> None:
     _stops(play, "loop_detected", 3)
 
 
+def no_limit_of_the_runtimes_own_counts(play: Play) -> None:
+    """A run is as long as its budgets let it be, with calls of tools that do not exist in it."""
+    turns = [[call] for at in range(30) for call in (look(at), Call("erase_all", {"at": at}, f"erase-{at}"))]
+    play.lines = (*turns, "done")
+    play.config = {"budgets": {"max_steps": 100, "max_tool_calls": 100, "max_denials": 100}}
+    play.drive()
+    play.expect(ended=["completed"], output="done", done=30, used={"steps": 61, "tool_calls": 30, "tokens": 61 * 150})
+
+
 def a_turn_without_usage_is_a_stop_where_dollars_count(play: Play) -> None:
     """`unpriced`: what cannot be priced is not gone on with."""
     play.lines = (Turn(calls=(look(1),), model=MODEL), "done")
