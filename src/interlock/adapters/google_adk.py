@@ -58,9 +58,15 @@ class Metered(BaseLlm):
         self.governed.showing(functions - OWN, {kind for tool in tools for kind in _elsewhere(tool)})
         config.max_output_tokens = self.governed.most(config.max_output_tokens)
         with self.governed.turn(self.model, config.max_output_tokens) as told:
+            whole = []  # a turn may come in several: the text, and then the calls
             async for response in self.inner.generate_content_async(llm_request, stream):
-                if not response.partial and response.error_code is None:
-                    told(turn_of(response))
+                if response.partial:
+                    yield response
+                else:
+                    whole.append(response)
+            if whole and not any(response.error_code for response in whole):
+                told(turn_of(*whole))
+            for response in whole:
                 yield response
 
 

@@ -20,13 +20,14 @@ from interlock.driving import Script
 from interlock.governed import said_by
 
 
-def turn_of(response: LlmResponse) -> Turn:
-    """What a response says. A call may have no id yet: the kit gives it one afterwards."""
-    parts = (response.content and response.content.parts) or []
+def turn_of(*responses: LlmResponse) -> Turn:
+    """What the responses of one turn say. A call may have no id yet: the kit gives it one afterwards."""
+    parts = [part for each in responses for part in (each.content and each.content.parts) or ()]
     text = "".join(part.text for part in parts if part.text and not part.thought)
     called = [part.function_call for part in parts if part.function_call is not None]
     calls = tuple([said_by(each.name or "", each.args or {}, each.id or "") for each in called])
-    return Turn(text or None, calls, _usage(response.usage_metadata), response.model_version or "")
+    used = [usage for each in responses if (usage := _usage(each.usage_metadata)) is not None]
+    return Turn(text or None, calls, used[-1] if used else None, responses[-1].model_version or "")
 
 
 def _usage(said: types.GenerateContentResponseUsageMetadata | None) -> Usage | None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from interlock import ConfigError, Gateway, Run
 from interlock.adapters.google_adk import bind, drive, speaking
+from interlock.codecs.google_adk import Scripted
 from interlock.core.turn import Call
 from interlock.driving import Script
 from tests.runtimes.adapters.conftest import LOOK
@@ -95,6 +96,27 @@ def test_an_output_of_a_schema_is_the_kits_own_tool(run: Run, says: Says) -> Non
     script = says([LOOK], [Call("set_model_response", {"guilty": True}, "o1")])
     result = asyncio.run(drive(run, speaking(LlmAgent(name="a", output_schema=Verdict), script), "go"))
     assert (result.status, result.output, result.report.denials) == ("completed", '{"guilty": true}', 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_turn_that_comes_in_several_responses_is_one(run: Run, says: Says, stream: bool) -> None:
+    """As LiteLLM's models give their text and then their calls."""
+    script = says([LOOK], "done")
+
+    class Several(Scripted):
+        async def generate_content_async(self, llm_request: Any, stream: bool = False) -> Any:
+            async for each in super().generate_content_async(llm_request, stream):
+                if not each.partial and each.content.parts[0].function_call:
+                    text = types.Content(role="model", parts=[types.Part(text="Let me see.")])
+                    yield each.model_copy(update={"content": text, "usage_metadata": None})
+                yield each
+
+    agent = LlmAgent(name="a", model=Several(model="m", script=script))
+    heard = (lambda _event: None) if stream else None
+    assert asyncio.run(drive(run, agent, "go", on_event=heard)).output == "done"
+    said = [step.asking.turn for step in run._gateway.store.steps_of(run.tenant, run.run_id) if step.asking]
+    assert [(turn.text, turn.calls) for turn in said] == [("Let me see.", (LOOK,)), ("done", ())]
+    assert (run.report().tokens.used, run.report().tool_calls.used) == (300, 1)
 
 
 def test_runs_of_two_tenants_under_one_id_have_two_sessions(gateway: Gateway, says: Says) -> None:
