@@ -164,7 +164,7 @@ class Governed:
         try:
             said = json.loads(text)
             state = said.pop("state")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(f"saved= is nothing that drive() has saved: {error!r}") from None
         if said != self._whose:
             raise ConfigError(f"saved= is of {said}, and this is {self._whose}")
@@ -220,6 +220,9 @@ class Turning:
             raise self._governed.stopped(error) from None
         except LedgerUnavailable as error:
             raise self._governed._gone(error) from error
+        except ConfigError as error:  # a limit of no tokens, say
+            self._governed.mistake = error
+            raise
         return self
 
     def __exit__(

@@ -176,7 +176,7 @@ def _text(run: Run, messages: list[Message]) -> str:
 def _read(run: Run, saved: str) -> list[Message]:
     try:
         found = _parsed(saved, _Saved)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"saved= is no conversation that drive() has saved: {error}") from None
     if (found.interlock_plain, found.tenant, found.run_id) != (FORMAT, run.tenant, run.run_id) or not found.messages:
         raise ConfigError(f"saved= is of run {found.run_id!r} of tenant {found.tenant!r}, not of {run!r}")

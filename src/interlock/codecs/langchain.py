@@ -40,7 +40,7 @@ def turn_of(message: AIMessage) -> Turn:
 
 
 def _usage(said: UsageMetadata | None) -> Usage | None:
-    if said is None:
+    if said is None or not (said["input_tokens"] or said["output_tokens"]):
         return None
     given, put_out = said.get("input_token_details", {}), said.get("output_token_details", {})
     return Usage(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRetryMiddleware, TodoListMiddleware, ToolRetryMiddleware
+from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config
@@ -19,7 +20,7 @@ from pydantic import BaseModel
 
 import interlock
 from interlock import ConfigError, Gateway, Run
-from interlock.adapters.langchain import Stop, bind, drive, speaking
+from interlock.adapters.langchain import Stop, bind, drive, speaking, turn_of
 from interlock.core.turn import Call
 from interlock.driving import Script
 from tests.runtimes.adapters.conftest import LOOK
@@ -106,6 +107,17 @@ def test_what_save_raises_comes_out_whatever_tries_again(run: Run, says: Says) -
     with pytest.raises(OSError, match="the disk is full"):
         asyncio.run(drive(run, speaking(agent, says([LOOK], "done")), "go", save=dies))
     assert (run.report().tool_calls.used, run.stop_reason) == (0, None)
+
+
+def test_a_limit_that_cannot_be_comes_out_whatever_tries_again(run: Run, says: Says) -> None:
+    agent = partial(create_agent, middleware=[ModelRetryMiddleware(max_retries=1, initial_delay=0.0)])
+    with pytest.raises(ConfigError, match="max_output_tokens"):
+        asyncio.run(drive(run, bind(run, speaking(agent, says("done")), max_output_tokens=-1), "go"))
+
+
+def test_a_usage_of_nothing_at_all_is_none() -> None:
+    said = AIMessage("done", usage_metadata={"input_tokens": 0, "output_tokens": 0, "total_tokens": 0})
+    assert turn_of(said).usage is None
 
 
 def test_what_is_configurable_reaches_the_graph(run: Run, says: Says) -> None:

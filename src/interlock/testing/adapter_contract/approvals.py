@@ -127,11 +127,11 @@ def what_was_not_saved_of_this_run_is_refused(play: Play) -> None:
     """Anything else than what was saved of this run is somebody's mistake, and nothing is done with it."""
     play.lines = ASKED
     paused = play.drive()
-    for saved in ("", "{}", "[1]", '{"state": 1}', (paused.saved or "").replace('"r1"', '"r2"')):
+    for saved in ("", "{}", "[1]", "[" * 100_000, '{"state": 1}', (paused.saved or "").replace('"r1"', '"r2"')):
         said = ""
         try:
             play.drive(saved)
         except ConfigError as error:
             said = str(error)
-        assert said.startswith("saved="), f"{saved!r} was taken: {said}"
+        assert said.startswith("saved="), f"{saved!r:.80} was taken: {said}"
     play.expect(stop=None, effects=["look 1"], used={"steps": 1, "tool_calls": 1, "tokens": 150})
