@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from functools import cached_property, partial
 from typing import Any
 
-from agents import Agent, AgentsException, FunctionTool, ModelResponse, RunConfig, Runner, RunState
+from agents import Agent, AgentsException, FunctionTool, ModelResponse, ModelSettings, RunConfig, Runner, RunState
 from agents.models import get_default_model
 from agents.models.interface import Model, ModelProvider
 from agents.models.multi_provider import MultiProvider
@@ -57,11 +57,9 @@ class Metered(Model):
         handoffs: Any, tracing: Any, **more: Any,
     ) -> ModelResponse:
         """See `Model`."""
-        self.governed.showing((), _leaks(tools, handoffs, self.governed))
-        most = self.governed.most(model_settings.max_tokens)
-        settings = dataclasses.replace(model_settings, max_tokens=most)
+        settings = self._limited(model_settings, tools, handoffs)
         asked = (system_instructions, input, settings, tools, output_schema, handoffs, tracing)
-        with self.governed.turn(self.name, most) as told:
+        with self.governed.turn(self.name, settings.max_tokens) as told:
             response = await self.inner.get_response(*asked, **more)
             turn = turn_of(response.output, response.usage, self.name, response.response_id)
             told(turn)
@@ -73,17 +71,20 @@ class Metered(Model):
         handoffs: Any, tracing: Any, **more: Any,
     ) -> AsyncIterator[Any]:
         """See `Model`."""
-        self.governed.showing((), _leaks(tools, handoffs, self.governed))
-        most = self.governed.most(model_settings.max_tokens)
-        settings = dataclasses.replace(model_settings, max_tokens=most)
+        settings = self._limited(model_settings, tools, handoffs)
         asked = (system_instructions, input, settings, tools, output_schema, handoffs, tracing)
-        with self.governed.turn(self.name, most) as told:
+        with self.governed.turn(self.name, settings.max_tokens) as told:
             async for event in self.inner.stream_response(*asked, **more):
                 if event.type in ("response.completed", "response.incomplete"):
                     turn = turn_of(event.response.output, event.response.usage, self.name, event.response.id)
                     told(turn)
                     await self._refuse_strays(turn, tools, handoffs)
                 yield event
+
+    def _limited(self, settings: ModelSettings, tools: Iterable[Any], handoffs: Iterable[Any]) -> ModelSettings:
+        """What the model is asked with; no question that offers it a way around the gateway."""
+        self.governed.showing((), _leaks(tools, handoffs, self.governed))
+        return dataclasses.replace(settings, max_tokens=self.governed.most(settings.max_tokens))
 
     async def _refuse_strays(self, turn: Turn, tools: Iterable[Any], handoffs: Iterable[Any]) -> None:
         """The SDK keeps calls of tools that it has not to itself: they are sent to the gateway from here."""

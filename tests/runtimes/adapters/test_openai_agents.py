@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +96,38 @@ def test_what_an_agent_is_given_once_it_is_bound_is_refused_as_well(run: Run, sa
     with pytest.raises(ConfigError, match=r"around the gateway: (rogue|web_search|handoff to b|desk_look);"):
         asyncio.run(drive(run, bound, "go"))
     assert run.report().steps.used == 0
+
+
+FILES = """
+from mcp.server.mcpserver import MCPServer
+files = MCPServer("files")
+files.tool(name="ls")(lambda path: f"lists {path}")
+files.run()
+"""
+
+
+def test_a_server_that_is_let_pass_brings_its_tools_and_one_that_came_later_does_not(
+    run: Run, says: Says, tmp_path: Path
+) -> None:
+    (tmp_path / "files.py").write_text(FILES)
+    told: dict[str, str] = {}
+    said = says([Call("ls", {"path": "x"}, "l1"), LOOK], "done")
+    script = Script(say=said.say, hear=told.update, model="m", max_output_tokens=100)
+
+    async def go() -> Result:
+        command: Any = {"command": sys.executable, "args": [str(tmp_path / "files.py")]}
+        async with MCPServerStdio(command, name="files") as server:
+            late = bind(run, speaking(Agent(name="a"), script))
+            late.mcp_servers.append(server)
+            with pytest.raises(ConfigError, match="around the gateway: files;"):
+                await drive(run, late, "go")
+            agent = speaking(Agent(name="a", mcp_servers=[server]), script)
+            return await drive(run, bind(run, agent, allow=["files"]), "go")
+
+    result = asyncio.run(go())
+    assert result.report is not None, result.error
+    assert (result.output, result.report.calls, result.report.denials) == ("done", {"done": 1}, 0)
+    assert "lists x" in str(told["l1"])
 
 
 def test_models_are_looked_up_with_the_provider_of_the_run_config(run: Run, says: Says) -> None:

@@ -8,6 +8,8 @@ the reason, and is held to be exactly so.
     @pytest.mark.parametrize("stream", [False, True])
     def test_my_adapter(promise, stream, tmp_path):
         keep(promise, Play(MyDriver(), tmp_path, stream))
+
+docs/runtimes.md shows one whole: an adapter, its driver and this test.
 """
 
 from __future__ import annotations
