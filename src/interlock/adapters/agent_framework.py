@@ -172,6 +172,8 @@ async def drive(
     metering = _metering(agent)
     bound = agent if metering is not None and metering.governed.run is run else bind(run, agent)
     governed = next(each.governed for each in bound.middleware or () if isinstance(each, Metering))
+    bound = copy.copy(bound)
+    bound.middleware = [*(options.pop("middleware", None) or ()), *(bound.middleware or ())]  # ours is nearest
 
     async def go() -> Ended:
         place, given = session or bound.create_session(), request

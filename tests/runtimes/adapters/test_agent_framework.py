@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agent_framework import Agent, ContextProvider, Message, tool
+from agent_framework import Agent, ChatMiddleware, ContextProvider, Message, tool
 from pydantic import BaseModel
 
 import interlock
@@ -55,6 +55,16 @@ def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, says: Say
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         asyncio.run(drive(run, agent_of(says("done"), **more), "go"))
     assert run.report().steps.used == 0
+
+
+def test_what_middleware_of_a_drive_adds_is_refused_as_well(run: Run, says: Says) -> None:
+    class Searching(ChatMiddleware):
+        async def process(self, context: Any, call_next: Callable[[], Any]) -> None:
+            context.options = {**context.options, "tools": [*context.options["tools"], {"type": "web_search"}]}
+            await call_next()
+
+    with pytest.raises(ConfigError, match="around the gateway: web_search;"):
+        asyncio.run(drive(run, agent_of(says("done")), "go", middleware=[Searching()]))
 
 
 def test_what_is_no_agent_of_the_framework_and_what_is_bound_is_refused(gateway: Gateway, run: Run, says: Says) -> None:
