@@ -16,6 +16,7 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
+from langgraph._internal._serde import build_serde_allowlist
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, interrupt
@@ -137,6 +138,8 @@ def bind(
         tools=[*(own.get("tools") or ()), *ours], middleware=[*own.get("middleware", ()), governing],
         checkpointer=own.get("checkpointer") or Portable(),
     )
+    if isinstance(graph.checkpointer, Portable):
+        graph.checkpointer = graph.checkpointer.with_allowlist(build_serde_allowlist(channels=graph.channels))
     _BOUND[graph] = governing
     return graph
 

@@ -24,6 +24,7 @@ from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, Us
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from interlock.core.names import spelled
 from interlock.core.turn import Turn, Usage
@@ -106,7 +107,11 @@ def speaking(agent: Callable[..., Any] | None, script: Script) -> Callable[..., 
 
 
 class Portable(InMemorySaver):
-    """A checkpointer whose last checkpoint of a thread can be taken elsewhere."""
+    """A checkpointer whose last checkpoint of a thread can be taken elsewhere. Whatever a text names, only types of
+    LangChain's own messages and of the graph's own state are made of it."""
+
+    def __init__(self) -> None:
+        super().__init__(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
 
     async def state(self, config: Any) -> dict[str, str]:
         """The thread's last checkpoint."""
@@ -115,9 +120,11 @@ class Portable(InMemorySaver):
         return {"kind": kind, "checkpoint": base64.b64encode(raw).decode()}
 
     def read(self, state: Any) -> Any:
-        """A checkpoint, with its metadata and the writes that wait, out of that."""
+        """A checkpoint, with its metadata and the writes that wait, out of that. Raises ValueError where it is none."""
         checkpoint, metadata, writes = self.serde.loads_typed((state["kind"], base64.b64decode(state["checkpoint"])))
-        return checkpoint, metadata, writes
+        if not (isinstance(checkpoint, dict) and "channel_versions" in checkpoint and isinstance(metadata, dict)):
+            raise ValueError("there is no checkpoint in it")
+        return checkpoint, metadata, [(task, channel, value) for task, channel, value in writes or ()]
 
     async def restore(self, config: Any, read: Any) -> None:
         """Begin the thread with it."""

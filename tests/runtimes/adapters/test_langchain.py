@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import ormsgpack
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, ModelRetryMiddleware, TodoListMiddleware, ToolRetryMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    AgentState,
+    ModelRetryMiddleware,
+    TodoListMiddleware,
+    ToolRetryMiddleware,
+)
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -225,6 +235,53 @@ def test_with_a_checkpointer_of_ones_own_the_thread_is_taken_up_by_its_name(gate
     assert [json.loads(name)["state"]["configurable"] for name in names] == [{"thread_id": "acme/r1"}]
     result = asyncio.run(drive(run, speaking(agent, says("done")), "go"))
     assert (result.output, result.report.steps.used, result.report.tool_calls.used) == ("done", 2, 1)
+
+
+def test_a_forged_checkpoint_makes_nothing_and_calls_nobody(run: Run, says: Says, tmp_path: Path) -> None:
+    """LangGraph by itself imports whatever a checkpoint names, and calls it."""
+    call = ormsgpack.Ext(0, ormsgpack.packb(("os", "mkdir", str(tmp_path / "forged"))))
+    kept: list[str] = []
+    asyncio.run(drive(run, speaking(None, says([LOOK], "done")), "go", save=kept.append))
+    for forged in ([call, None, None], [{"channel_versions": {}, "x": call}, None, None], [{}, {}, []], None):
+        text = base64.b64encode(ormsgpack.packb(forged)).decode()
+        saved = json.dumps({**json.loads(kept[0]), "state": {"kind": "msgpack", "checkpoint": text}})
+        with pytest.raises(ConfigError, match="saved= cannot be read by langchain"):
+            asyncio.run(drive(run, speaking(None, says("done")), saved=saved))
+    assert not (tmp_path / "forged").exists()
+
+
+@dataclass
+class Case:
+    """What a graph of somebody's own keeps."""
+
+    number: int
+
+
+class CaseState(AgentState[Any]):
+    case: Case
+
+
+def test_types_of_the_graphs_own_state_are_taken_up_in_another_process(says: Says) -> None:
+    seen: list[Any] = []
+
+    class Looks(AgentMiddleware[Any, Any]):
+        state_schema = CaseState
+
+        async def abefore_model(self, state: Any, runtime: Any) -> Any:
+            seen.append(state.get("case"))
+            return {"case": Case(7)}
+
+    config = {"ledger": "memory:", "approvals": {"required_for": ["pay"]}}
+    with interlock.open(config) as gateway:
+        gateway.tool("pay", effect="write")(lambda amount=0: f"paid {amount}")
+        agent, saved = partial(create_agent, middleware=[Looks()]), None
+        for lines in ([Call("pay", {"amount": 1}, "p1")],), ("done",):
+            run = gateway.run(agent="bot", tenant="acme", env="test", run_id="r1")
+            result = asyncio.run(drive(run, speaking(agent, says(*lines)), "go", saved=saved))
+            saved = result.saved
+            for asked in run.report().pending:
+                gateway.control.approve(asked, by="joe")
+    assert (result.output, seen) == ("done", [None, Case(7)])
 
 
 def test_an_output_that_is_a_value_comes_out_as_one(run: Run, says: Says) -> None:
