@@ -154,7 +154,7 @@ async def drive(
         who: Any = {"app_name": APP, "user_id": run.tenant, "session_id": run.run_id}
         session = await service.get_session(**who) or await service.create_session(**who)
         if saved is not None:
-            for event in await governed.saved(saved, lambda state: [Event.model_validate(each) for each in state]):
+            for event in await governed.saved(saved, _read):
                 if event.id not in {each.id for each in session.events}:
                     await service.append_event(session, event)
         asked, output = _asked(governed, session.events), None
@@ -184,6 +184,12 @@ def _models(agent: BaseAgent) -> list[Any]:
     """What the agents ask, all of them."""
     own = [agent.model] if isinstance(agent, LlmAgent) else []
     return [*own, *(model for each in agent.sub_agents for model in _models(each))]
+
+
+def _read(state: Any) -> list[Event]:
+    if not state:
+        raise ValueError("there is no event in it")
+    return [Event.model_validate(each) for each in state]
 
 
 def _asked(governed: Governed, events: list[Event]) -> list[types.FunctionCall]:

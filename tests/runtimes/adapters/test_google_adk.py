@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -117,6 +118,14 @@ def test_a_turn_that_comes_in_several_responses_is_one(run: Run, says: Says, str
     said = [step.asking.turn for step in run._gateway.store.steps_of(run.tenant, run.run_id) if step.asking]
     assert [(turn.text, turn.calls) for turn in said] == [("Let me see.", (LOOK,)), ("done", ())]
     assert (run.report().tokens.used, run.report().tool_calls.used) == (300, 1)
+
+
+@pytest.mark.parametrize("state", [[], {}, ["event"], 1])
+def test_what_has_no_events_is_nothing_to_go_on_from(run: Run, says: Says, state: Any) -> None:
+    whose = {"interlock": 1, "runtime": "google_adk", "tenant": "acme", "run_id": run.run_id}
+    with pytest.raises(ConfigError, match="saved= cannot be read by google_adk"):
+        asyncio.run(drive(run, speaking(None, says("done")), saved=json.dumps({**whose, "state": state})))
+    assert run.report().steps.used == 0
 
 
 def test_runs_of_two_tenants_under_one_id_have_two_sessions(gateway: Gateway, says: Says) -> None:
