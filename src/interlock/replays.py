@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from interlock import assemble, traces
 from interlock.as_recorded import Answers, Record, TraceBoard, TraceClock
-from interlock.config import AuditSettings, Config, LoggingSettings, TelemetrySettings
+from interlock.config import AuditSettings, Config, LoggingSettings, Recording, TelemetrySettings
 from interlock.core.answers import Comparer
 from interlock.core.call import MICROS, Tool
 from interlock.core.parity import Comparison, compare
@@ -39,6 +39,9 @@ from interlock.tools.recorded import Heard, OnMiss, RecordedTool
 
 Factory = Callable[[Gateway], Any]
 """Registers an agent's tools with the gateway that it is handed, and gives the agent as its runtime has it."""
+
+FOR_EVER = 1 << 62
+
 
 class How(Struct, frozen=True, kw_only=True):
     """How a run is run again."""
@@ -114,6 +117,7 @@ def _opened(trace: Trace, config: Config, time: TraceClock, heard: Heard) -> Gat
         logging=LoggingSettings(tool_calls=False, stop_reasons=False),
         approvals=replace(config.approvals, webhook_url=None),
         serve=config.serve.model_copy(update={"slack": None}),
+        recording=Recording(keep=FOR_EVER), recordings={},  # in memory alone: what is not kept cannot be compared
     )
     live = heard.on_miss == "live-read"
     gateway = assemble.open(

@@ -242,6 +242,12 @@ def test_very_many_changed_calls_are_compared_in_a_moment():
     assert len(compare(left, right).divergences) == 500
 
 
+def test_long_texts_of_few_kinds_of_letters_are_compared_in_a_moment_too():
+    """Each pair of them is compared with each, which letter by letter would be done in hours."""
+    left, right = (trace([[("t", {"q": "ab" * 2_000 + f"{word}{n}"}) for n in range(100)]]) for word in ("l", "r"))
+    assert len(compare(left, right).divergences) == 100
+
+
 def test_other_policies_definitions_and_answers_that_were_missing_are_noted():
     left = trace(tools={"t": TracedTool(digest="a"), "u": TracedTool(digest="a")})
     right = trace(

@@ -201,6 +201,14 @@ def test_nothing_reaches_the_ledger_the_checkpoints_or_the_upstreams_of_the_conf
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("recording", [{"turns": False}, {"keep": "1h"}])
+def test_what_may_be_kept_of_runs_now_does_not_reach_a_replay_which_keeps_nothing(record, recording):
+    trace = record(READ, ANSWER).trace()
+    replayed = Replayer({"recording": recording, "tenants": {"acme": {"recording": recording}}})(trace)
+    same(trace, replayed)
+    assert replayed.gaps == ()
+
+
 # --- calls that were not recorded ------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +21,8 @@ from interlock.core.trace import TracedCall
 from interlock.core.verdict import Decision, Verdict
 
 APPROVAL = "approval"  #: the reason that turns an ASK into an ALLOW
-ALIKE = 4_000  #: characters of arguments that are compared to find the closest
+ALIKE = 4_000  #: bytes of arguments that are compared to find the closest
+PIECE = 3  #: bytes
 
 
 class Tape:
@@ -60,11 +61,17 @@ def performed_args(call: TracedCall) -> bytes:
 
 
 def alike(one: bytes, other: bytes) -> float:
-    """How much two arguments have in common, from 0 to 1."""
+    """How much two arguments have in common, from 0 to 1: the share of their pieces that both have (Dice, Sørensen).
+    Its time grows with their length alone, whatever is in them: what a model writes is compared, with everything."""
     if one == other:
         return 1.0
-    a, b = (each[:ALIKE].decode("utf-8", "replace") for each in (one, other))
-    return SequenceMatcher(None, a, b, autojunk=False).ratio()
+    a, b = _pieces(one[:ALIKE]), _pieces(other[:ALIKE])
+    return 2 * len(a & b) / (len(a) + len(b))
+
+
+@lru_cache(maxsize=256)  # one is compared with many
+def _pieces(args: bytes) -> frozenset[bytes]:
+    return frozenset([args[at : at + PIECE] for at in range(max(1, len(args) - PIECE + 1))])
 
 
 # --- decide again ----------------------------------------------------------------------------------------------------
