@@ -10,7 +10,7 @@ from interlock import ConfigError, Refused, StopReason
 from interlock.adapters.plain import Call
 from interlock.core.budget import Limits
 from interlock.core.parity import compare
-from interlock.core.trace import VERSION, decode, encode
+from interlock.core.trace import DEEPEST, VERSION, decode, encode
 from interlock.traces import export, read, speech
 from tests.gateway.recorded_shop import ANSWER, NOTE, PAY, READ, SEARCH, USAGE, Recorder, Replayer
 
@@ -172,6 +172,7 @@ def test_a_trace_is_read_from_its_file_as_it_was_written(recorder, tmp_path):
         (b"\xff\x00", "is no trace"),
         (b'{"interlock_audit": 1}', r"is no trace: `interlock run export RUN > .*` writes one"),
         (b'{"interlock_trace": "1"}', "is no trace"),
+        (b'{"interlock_trace": 0}', "is no trace"),
         (b'{"interlock_trace": 1}', r"is a damaged trace .*: export the run again"),
         (b"[" * 100_000, "is no trace"),
     ],
@@ -180,6 +181,19 @@ def test_a_file_that_is_none_is_named_with_what_to_do(tmp_path, body, words):
     (tmp_path / "x.json").write_bytes(body)
     with pytest.raises(ConfigError, match=words):
         read(tmp_path / "x.json")
+
+
+def test_what_nobody_has_exported_so_is_damaged_whatever_its_shape(recorder):
+    plain = msgspec.json.decode(encode(finished(recorder)))
+    nested = []
+    for _ in range(DEEPEST):
+        nested = [nested]
+    with pytest.raises(ConfigError, match=f"damaged trace .nested deeper than {DEEPEST} levels"):
+        decode(msgspec.json.encode({**plain, "calls": [{**plain["calls"][0], "args": {"x": nested}}]}))
+    name, tool = next(iter(plain["tools"].items()))
+    tool["definition"]["schema"]["properties"] = {}
+    with pytest.raises(ConfigError, match=f"definition of tool {name!r} is not the one of its digest"):
+        decode(msgspec.json.encode(plain))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -8,7 +8,7 @@ version; what an older version wrote stays readable (`tests/corpus`), and what a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from interlock.core.approval import Answer
 from interlock.core.budget import Limits
 from interlock.core.call import Tool
+from interlock.core.canonical import canonical, digest
 from interlock.core.lifecycle import State
 from interlock.core.record import NO_RESULT
 from interlock.core.run import Run
@@ -26,6 +27,7 @@ from interlock.core.verdict import StopReason
 from interlock.errors import ConfigError
 
 VERSION = 1
+DEEPEST = 200  #: levels; what is recorded has less than half of them
 _ENDS = frozenset({State.DONE, State.FAILED, State.UNKNOWN, State.DENIED})  #: denied: caught right before its effect
 
 
@@ -214,16 +216,39 @@ def decode(body: bytes, name: str = "the file") -> Trace:
     try:
         version = msgspec.json.decode(body, type=_Version).interlock_trace
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise ConfigError(f"{name} is no trace: `interlock run export RUN > {name}` writes one") from None
+        version = 0
+    if version < 1:
+        raise ConfigError(f"{name} is no trace: `interlock run export RUN > {name}` writes one")
     if version > VERSION:
         raise ConfigError(
             f"{name} is a trace of version {version}, and this Interlock reads up to {VERSION}: upgrade Interlock, "
             "or export the run with the one that is here"
         )
     try:
-        return msgspec.json.decode(body, type=Trace)
+        trace = msgspec.json.decode(body, type=Trace)
+        problem = _problem_of(trace, msgspec.json.decode(body))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{name} is a damaged trace ({error}): export the run again") from None
+        problem = str(error)
+    if problem:
+        raise ConfigError(f"{name} is a damaged trace ({problem}): export the run again")
+    return trace
+
+
+def _problem_of(trace: Trace, plain: Any) -> str:
+    """What nobody has exported so, though its shape is that of a trace. `plain`: the same, as JSON alone."""
+    for name, tool in trace.tools.items():
+        own = tool.definition
+        if own is not None and (own.name, digest(canonical(own.schema))) != (name, tool.digest):
+            return f"the definition of tool {name!r:.80} is not the one of its digest"
+    level = [plain]
+    for _ in range(DEEPEST):
+        level = [child for each in level for child in _inside(each)]
+    return f"nested deeper than {DEEPEST} levels" if level else ""
+
+
+def _inside(node: Any) -> Iterable[Any]:
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [child for child in children if isinstance(child, (dict, list))]
 
 
 def run_of(run: Run, limits: Limits) -> TracedRun:
