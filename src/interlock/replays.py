@@ -7,9 +7,7 @@ and approvals are weighed on the gateway's one road; what people answered then, 
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import inspect
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +27,7 @@ from interlock.core.verdict import StopReason
 from interlock.driving import Driven, Runtime, runtime_of
 from interlock.errors import ConfigError, RunStopped
 from interlock.gateway import Gateway, Registered
+from interlock.patience import Job
 from interlock.ports import Clock
 from interlock.results import error_text
 from interlock.runs import Run
@@ -41,6 +40,7 @@ Factory = Callable[[Gateway], Any]
 """Registers an agent's tools with the gateway that it is handed, and gives the agent as its runtime has it."""
 
 FOR_EVER = 1 << 62
+PATIENCE = 600.0  #: seconds
 
 
 class How(Struct, frozen=True, kw_only=True):
@@ -52,6 +52,7 @@ class How(Struct, frozen=True, kw_only=True):
     turn: int = 1  #: of how often it is repeated
     baseline: bool = False
     bare: bool = False  #: the factory's tools, but not its agent: that is of another runtime
+    seconds: float | None = PATIENCE  #: after which it is given up, if it has not come to an end; None: never
 
 
 def replay(trace: Trace, config: Config, factory: Factory | None, how: How, clock: Clock) -> Trace:
@@ -60,22 +61,34 @@ def replay(trace: Trace, config: Config, factory: Factory | None, how: How, cloc
     `factory` None: a bare agent, whose tools are those of the trace. `clock` is asked where the model is live: time
     then passes as it really does, from the moment at which the recorded run was opened. Raises ConfigError where the
     trace does not hold what this needs, and whatever the factory raises; what an agent or its runtime raises ends the
-    run.
+    run. Factory and agent are run on a thread of their own: one that never comes back is left there, and its run is
+    stopped.
     """
     runtime = runtime_of(how.runtime)
     record = Record(trace, TraceClock(trace.run.opened_at, clock if how.live else None), live=how.live)
     heard = Heard(record.tape, how.on_miss, record.came, [])
+    opened: list[Run] = []
     with _opened(trace, config, record.time, heard) as gateway:
-        made = factory(gateway) if factory is not None else None
-        _stand_in(gateway, trace)
-        run = _run(gateway, trace, trace.run.runtime if how.baseline else how.runtime)
-        agent = made if how.live else runtime.speaking(None if how.bare else made, record.script(run))
-        _driven(runtime, run, agent, trace.run.request, Answers(trace, gateway, record.time))
-        replayed = traces.export(gateway, run.tenant, run.run_id)
+
+        def work(job: Job) -> None:
+            made = factory(gateway) if factory is not None else None
+            _stand_in(gateway, trace)
+            opened.append(run := _run(gateway, trace, trace.run.runtime if how.baseline else how.runtime))
+            agent = made if how.live else runtime.speaking(None if how.bare else made, record.script(run))
+            _driven(runtime, run, agent, trace.run.request, Answers(trace, gateway, record.time), job)
+
+        def give_up() -> None:
+            for run in opened:
+                run.stop(StopReason.CANCELLED, "nobody waited for this replay any longer")
+
+        ended = Job(work).ended(how.seconds, give_up)
+        if not opened:
+            raise ConfigError(f"the agent's factory did not come back within {how.seconds:g} s")
+        replayed = traces.export(gateway, trace.run.tenant, trace.run.run_id)
     info = Replayed(
         of_tenant=trace.run.tenant, of_run=trace.run.run_id, runtime=how.runtime,
         model="live" if how.live else "recorded", turn=how.turn, on_miss=how.on_miss, baseline=how.baseline,
-        misses=tuple(heard.misses),
+        misses=tuple(heard.misses), given_up=None if ended else how.seconds,
     )
     return replace(replayed, replay=info, exported_at=clock.now())
 
@@ -186,26 +199,19 @@ class NoVault:
         return f"replay-{secrets.token_hex(16)}"
 
 
-def _driven(runtime: Runtime, run: Run, agent: Any, request: str, answers: Answers) -> None:
+def _driven(runtime: Runtime, run: Run, agent: Any, request: str, answers: Answers, job: Job) -> None:
     """Drive it until it is over, or waits for an answer that nobody gave."""
     saved: str | None = None
-    with asyncio.Runner() as runner:
-        while True:
-            try:
-                driven = runtime.drive(run, agent, request, saved=saved)
-                result: Driven = runner.run(_awaited(driven)) if inspect.isawaitable(driven) else driven
-            except ConfigError:
-                raise
-            except RunStopped:  # as good an end as any
-                return
-            except Exception as error:  # the agent's own, or its runtime's
-                run.stop(StopReason.MODEL_ERROR, error_text(error))
-                return
-            if result.status != "paused" or not answers.give():
-                return
-            saved = result.saved
-
-
-async def _awaited(driven: Any) -> Driven:
-    ended: Driven = await driven
-    return ended
+    while True:
+        try:
+            result: Driven = job.awaited(runtime.drive(run, agent, request, saved=saved))
+        except ConfigError:
+            raise
+        except RunStopped:  # as good an end as any
+            return
+        except Exception as error:  # the agent's own, or its runtime's
+            run.stop(StopReason.MODEL_ERROR, error_text(error))
+            return
+        if result.status != "paused" or not answers.give():
+            return
+        saved = result.saved

@@ -2,23 +2,29 @@
 
 import io
 import json
+import signal
+import subprocess
 import sys
 import time
 from contextlib import redirect_stderr
 
 import pytest
+from msgspec.structs import replace
 
 from interlock.adapters.plain import Agent, Call, drive
-from interlock.core.trace import decode
+from interlock.core.trace import decode, encode
 from interlock.core.turn import Usage
 from interlock.faces.cli_print import Bar
 from interlock.scripted import script
 from tests.faces.test_cli_ground import HOSTILE, Ground, obeyed
+from tests.faces.test_cli_ground import PROGRAM as INTERLOCK
 
 USAGE = Usage(input_tokens=10, output_tokens=5)
 READ, CREATE = Call("ticket.read", {"ticket": "12"}, "c1"), Call("ticket.create", {"title": "a"}, "c2")
 LINES = [READ], [CREATE], "One ticket created."
 PROGRAM = '''
+import threading
+
 from interlock.adapters.plain import Agent, Call
 from interlock.core.turn import Usage
 from interlock.scripted import script
@@ -53,6 +59,14 @@ def changed(gateway):
 
 def unsteady(gateway, turns=iter(range(1000))):
     return changed(gateway) if next(turns) % 3 == 2 else agent(gateway)
+
+
+def stuck(gateway):
+    def model(_messages):
+        print("asked", flush=True)
+        threading.Event().wait()
+
+    return Agent(model)
 
 
 def fussy(one, other):
@@ -218,6 +232,42 @@ def test_a_file_that_is_no_trace_is_exit_code_2(recorded):
     (recorded.folder / "x.json").write_text("{}")
     recorded.cli("replay", "x.json", code=2)
     assert "is no trace" in recorded.err
+
+
+def test_an_agent_that_hangs_does_not_hang_the_command(recorded):
+    stuck = "--agent", recorded.named("stuck"), "--model", "live", "--timeout", "0.1", "--json"
+    ended = recorded.program("replay", recorded.export(), *stuck)
+    assert ended.returncode == 1
+    _, live = json.loads(ended.stdout.partition(b"asked\n")[2])["comparisons"]
+    assert live["stop_reasons"] == ["completed", "given up"]
+    assert "given up after 0.1 s" in live["notes"][-1]
+
+
+def test_whoever_interrupts_hears_how_far_it_came_and_keeps_that(recorded):
+    stuck = "--agent", recorded.named("stuck"), "--model", "live", "--out", "kept"
+    with subprocess.Popen(
+        [*INTERLOCK, "replay", recorded.export(), *stuck],
+        cwd=recorded.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(5) == b"asked"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == b"interlock: interrupted: 1 compared so far, 1 of them pass; kept in kept\n"
+    assert [each.name for each in (recorded.folder / "kept").iterdir()] == ["acme.r1.baseline.json"]
+
+
+def test_replays_are_kept_where_nobody_else_reads_them_and_none_takes_the_place_of_another(recorded):
+    trace = decode((recorded.folder / recorded.export()).read_bytes())
+    alike = ("a.b", "c"), ("a", "b.c"), ("a:b", "c"), ("a_b", "c"), ("t" * 190, "r" * 190)
+    for number, (tenant, run_id) in enumerate(alike):
+        named = replace(trace, run=replace(trace.run, tenant=tenant, run_id=run_id))
+        (recorded.folder / f"t{number}.json").write_bytes(encode(named))
+    recorded.cli("replay", *(f"t{number}.json" for number in range(len(alike))), "--out", "kept")
+    kept = list((recorded.folder / "kept").iterdir())
+    assert {(decode(each.read_bytes()).run.tenant, decode(each.read_bytes()).run.run_id) for each in kept} == {*alike}
+    assert all(each.stat().st_mode & 0o077 == 0 for each in kept)
 
 
 # --- parity ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import types
 
 import pytest
@@ -12,10 +13,13 @@ from interlock import ConfigError, StopReason
 from interlock.adapters import plain
 from interlock.adapters.plain import Agent, Call, drive
 from interlock.core.parity import compare
+from interlock.core.thresholds import Thresholds
 from interlock.core.trace import TracedCall
 from interlock.driving import NoMoreTurns, runtime_of
-from interlock.replays import How, RecordedTools, baseline_runtime, compared
+from interlock.patience import left_behind
+from interlock.replays import How, RecordedTools, baseline_runtime, compared, replay
 from interlock.scripted import script
+from interlock.testing import ManualClock
 from tests.gateway.recorded_shop import ANSWER, NOTE, PAY, READ, SEARCH, USAGE, Recorder, Replayer
 
 
@@ -490,6 +494,44 @@ def test_what_an_agent_raises_ends_its_run_and_is_in_its_trace(record):
     replayer.agent = Agent(broken)
     replayed = replayer(trace, live=True)
     assert (replayed.ended, replayed.run.stop_detail) == ("model_error", "RuntimeError: no such model")
+
+
+def test_an_agent_that_does_not_come_back_is_given_up_and_that_is_no_parity_whatever_may_differ(record):
+    trace = record(READ, ANSWER).trace()
+    let_go, replayer = threading.Event(), Replayer()
+    replayer.agent = Agent(lambda _messages: let_go.wait() and None)
+    replayed = replayer(trace, live=True, seconds=0.01)
+    assert left_behind()
+    let_go.set()
+    assert (replayed.ended, replayed.replay.given_up) == ("given up", 0.01)
+    found = compare(trace, replayed, Thresholds(missing=9, stop_reason=9, answer=9, steps=9))
+    assert (found.passed, found.exceeded) == (False, ("stop_reason",))
+    assert found.notes[-1].endswith("given up after 0.01 s: its agent had not come to an end")
+
+
+def test_what_an_agent_waits_for_is_cancelled_when_it_is_given_up(record):
+    trace = record(READ, ANSWER).trace()
+    runtime, ended = types.ModuleType("patient"), []
+
+    async def waiting(run, agent, request="", *, saved=None):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(run.stop_reason)
+
+    runtime.drive, runtime.speaking = waiting, plain.speaking
+    sys.modules["patient.runtime"] = runtime
+    assert Replayer()(trace, runtime="patient.runtime", seconds=0.01).ended == "given up"
+    assert ended == ["cancelled"]
+    assert not left_behind()
+
+
+def test_a_factory_that_does_not_come_back_is_named(record):
+    let_go = threading.Event()
+    how = How(seconds=0.01)
+    with pytest.raises(ConfigError, match=r"the agent's factory did not come back within 0\.01 s"):
+        replay(record(READ, ANSWER).trace(), Replayer().config, lambda _gateway: let_go.wait(), how, ManualClock())
+    let_go.set()
 
 
 def test_with_a_live_model_the_clock_runs_from_when_the_run_was_opened(record):

@@ -95,9 +95,12 @@ def compare(
     deltas = _deltas(left, right)
     found += _of_deltas(deltas, thresholds)
     counted = Counter(each.kind for each in found)
-    exceeded = tuple(kind for kind in Kind if counted[kind] > _allowed(kind, thresholds))
+    exceeded = {kind for kind in Kind if counted[kind] > _allowed(kind, thresholds)}
+    if left.given_up or right.given_up:  # whatever may differ: how it would have ended, nobody knows
+        exceeded.add(Kind.STOP_REASON)
     return Comparison(
-        left=left, right=right, pairs=tuple(pairs), divergences=tuple(found), deltas=deltas, exceeded=exceeded,
+        left=left, right=right, pairs=tuple(pairs), divergences=tuple(found), deltas=deltas,
+        exceeded=tuple(kind for kind in Kind if kind in exceeded),
         notes=_notes(left, right),
     )
 
@@ -196,6 +199,8 @@ def _notes(left: Trace, right: Trace) -> tuple[str, ...]:
     for trace in (left, right):
         notes += [f"{trace.name}: {gap}" for gap in trace.gaps]
         notes += [f"{trace.name}: {miss}" for miss in (trace.replay.misses if trace.replay else ())]
+        if trace.replay is not None and trace.replay.given_up is not None:
+            notes.append(f"{trace.name}: given up after {trace.replay.given_up:g} s: its agent had not come to an end")
     return tuple(notes)
 
 

@@ -155,6 +155,7 @@ class Replayed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_miss: str = "fail"
     baseline: bool = False  #: nothing was changed: the recorded turns, on the recorded runtime where that is here
     misses: tuple[str, ...] = ()
+    given_up: float | None = None  #: it had not come to an end after so many seconds, and was stopped
 
 
 class Trace(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -180,6 +181,11 @@ class Trace(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{self.run.run_id} on {self.replay.runtime}, {self.replay.model} model{which}"
 
     @property
+    def given_up(self) -> bool:
+        """True of a replay that did not end by itself."""
+        return self.replay is not None and self.replay.given_up is not None
+
+    @property
     def answer(self) -> str | None:
         """What the model said last, where it came to an end. None where it did not, or nobody recorded it."""
         last = self.steps[-1].turn if self.steps else None
@@ -188,6 +194,8 @@ class Trace(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def ended(self) -> str:
         """The stop reason; the status where it has not stopped."""
+        if self.given_up:
+            return "given up"
         return str(self.run.stop_reason or self.run.status)
 
     def places(self) -> tuple[int, ...]:
@@ -226,12 +234,11 @@ def decode(body: bytes, name: str = "the file") -> Trace:
         )
     try:
         trace = msgspec.json.decode(body, type=Trace)
-        problem = _problem_of(trace, msgspec.json.decode(body))
+        if not (problem := _problem_of(trace, msgspec.json.decode(body))):
+            return trace
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         problem = str(error)
-    if problem:
-        raise ConfigError(f"{name} is a damaged trace ({problem}): export the run again")
-    return trace
+    raise ConfigError(f"{name} is a damaged trace ({problem}): export the run again")
 
 
 def _problem_of(trace: Trace, plain: Any) -> str:

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -36,6 +37,7 @@ from interlock.faces import (
 )
 from interlock.faces.cli_options import BEFORE, Before, Config, Json
 from interlock.faces.cli_print import complain, finish, hush, safe
+from interlock.patience import left_behind
 
 INTERRUPTED = 130
 _USAGE = (ConfigError, ToolError, CredentialError)  #: the config, or what it names, has to be put right first
@@ -92,7 +94,13 @@ app.add_typer(cli_tools.app, name="tools")
 
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point."""
-    sys.exit(run(args))
+    code = run(args)
+    if left_behind():  # an agent that does not end shall not keep the command from its end
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -20,6 +20,8 @@ import typer
 from interlock.core.call import MICROS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
@@ -138,6 +140,12 @@ def write(data: bytes) -> None:
     except BrokenPipeError:
         hush()
         raise typer.Exit(PIPE) from None
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that, where it is made now, only its owner can read."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123  its mode
+        file.write(data)
 
 
 def finish() -> int:

@@ -7,7 +7,7 @@ asked for; the unchanged replay is told first; parity that fails is exit code 1,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -19,7 +19,7 @@ from interlock.faces.cli_open import find_run, imported, look, read_config
 from interlock.faces.cli_options import Config as ConfigOption
 from interlock.faces.cli_options import Json, OneTenant, config_path, in_json
 from interlock.faces.cli_parity import as_document, report
-from interlock.faces.cli_print import complain, document
+from interlock.faces.cli_print import Bar, complain, document, write_private
 
 if TYPE_CHECKING:
     from interlock.config import Config
@@ -82,6 +82,9 @@ def replay(
             help="A call that was not recorded fails, gets the closest answer, or, where it only reads, is made.",
         ),
     ] = Miss.FAIL,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Give a replay up that takes longer.")
+    ] = 600,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Keep the replays there.")] = None,
     compare: Compare = None,
     html: Html = None,
@@ -97,12 +100,25 @@ def replay(
         raise typer.BadParameter("--repeat is for --model live: recorded turns are always the same")
     read = read_config(config)
     factory = None if agent is None else _factory(agent)
+    comparer = _comparer(compare)
+    chosen = _traces(traces)
     made: list[Comparison] = []
-    for trace in _traces(traces):
-        how = How(runtime=runtime or baseline_runtime(trace), live=model is Model.LIVE, on_miss=on_miss.value)
-        made += _compared(trace, read, factory, how, repeat, _comparer(compare))
-    if out is not None:
-        _keep(out, made)
+    try:
+        with Bar("replays", 0, len(chosen)) as bar:
+            for place, trace in enumerate(chosen):
+                how = How(
+                    runtime=runtime or baseline_runtime(trace), live=model is Model.LIVE, on_miss=on_miss.value,
+                    seconds=timeout,
+                )
+                for each in _compared(trace, read, factory, how, repeat, comparer):
+                    made.append(each)
+                    if out is not None:
+                        _keep(out, each)
+                    bar.at(len(made), len(chosen) - place)
+    except KeyboardInterrupt:
+        kept = "" if out is None else f"; kept in {out}"
+        complain(f"interrupted: {len(made)} compared so far, {sum(each.passed for each in made)} of them pass{kept}")
+        raise
     _report(made, read.parity, html, as_json=as_json)
 
 
@@ -130,16 +146,14 @@ def parity(
 
 def _compared(
     trace: Trace, config: Config, factory: Factory | None, how: How, times: int, comparer: Comparer | None
-) -> Sequence[Comparison]:
+) -> Iterator[Comparison]:
     from interlock.assemble import SystemClock
     from interlock.replays import compared
 
-    found = []
     for each in compared(trace, config, factory, how, SystemClock(), times=times, comparer=comparer):
-        found.append(each)
         if times > 1:
             complain(f"{each.right.name}: {'same' if each.passed else 'differs'}")
-    return found
+        yield each
 
 
 def _factory(said: str) -> Factory:
@@ -219,16 +233,19 @@ def _paired(left: Sequence[Trace], right: Sequence[Trace]) -> list[tuple[Trace, 
 # --- what is told ----------------------------------------------------------------------------------------------------
 
 
-def _keep(folder: Path, made: Sequence[Comparison]) -> None:
+def _keep(folder: Path, each: Comparison) -> None:
+    from interlock.core.names import digest_of
     from interlock.core.trace import encode
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for each in made:
-        info = each.right.replay
-        if info is not None:
-            what = "baseline" if info.baseline else f"{info.runtime}-{info.model}-{info.turn}"
-            name = re.sub(r"[^\w.-]", "_", f"{info.of_tenant}.{info.of_run}.{what}.json")
-            (folder / name).write_bytes(encode(each.right))
+    info = each.right.replay
+    if info is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        what = "baseline" if info.baseline else f"{info.runtime}-{info.model}-{info.turn}"
+        name = f"{info.of_tenant}.{info.of_run}.{what}"
+        plain = re.sub(r"[^\w.-]", "_", name)[:200]
+        if plain != name or "." in info.of_tenant:  # two that are written alike must not be one file
+            plain += f"-{digest_of(repr((info.of_tenant, info.of_run, what)))}"
+        write_private(folder / f"{plain}.json", encode(each.right))
 
 
 def _report(made: Sequence[Comparison], thresholds: Thresholds, html: Path | None, *, as_json: bool) -> None:

@@ -5,7 +5,6 @@ Not the run (`runs.py`), nor how its story is put together (`cli_story.py`). Law
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +28,7 @@ from interlock.faces.cli_print import (
     table,
     text,
     write,
+    write_private,
 )
 
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ def export_run(
     if out is None:
         write(encode(trace))
         return
-    with open(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123  its mode
-        file.write(encode(trace))
+    write_private(out, encode(trace))
 
 
 def _summary(run: Run) -> dict[str, Any]:
