@@ -160,6 +160,55 @@ def test_a_run_is_like_itself():
     assert all(pair.left == pair.right for pair in found.pairs)
 
 
+SOME = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from([{}, {"q": 1}, {"q": 2}, {"l": [1, 2]}]))
+RUNS = st.lists(st.lists(SOME, max_size=3), min_size=1, max_size=5).filter(any)
+ANOTHER = {"missing": "extra", "extra": "missing"}  # what the other run says of it
+
+
+def where(divergence):
+    return divergence.step or divergence.other_step
+
+
+@given(made=RUNS)
+def test_any_run_is_like_itself(made):
+    assert compare(trace(made), trace(made)).divergences == ()
+
+
+@given(data=st.data(), made=RUNS)
+def test_any_one_change_of_any_run_is_told_by_its_kind_and_its_step_and_nothing_else_is(data, made):
+    number = data.draw(st.sampled_from([number for number, step in enumerate(made) if step]))
+    place = data.draw(st.integers(0, len(made[number]) - 1))
+    kind = data.draw(st.sampled_from(["missing", "extra", "arguments", "verdict", "outcome", "stop_reason", "answer"]))
+    changed, step = [list(each) for each in made], number + 1
+    name, args = changed[number][place]
+    at = sum(map(len, made[:number])) + place
+    if kind == "missing":
+        del changed[number][place]
+    elif kind == "extra":
+        changed[number].insert(place, ("c", args))
+    elif kind == "arguments":
+        changed[number][place] = (name, {**args, "more": 1})
+    other = trace(changed)
+    if kind in ("verdict", "outcome"):
+        how = {"verdict": "ask"} if kind == "verdict" else {"state": "failed"}
+        other = replace(other, calls=(*other.calls[:at], replace(other.calls[at], **how), *other.calls[at + 1 :]))
+    elif kind == "stop_reason":
+        other, step = replace(other, run=replace(RUN, stop_reason=StopReason.MAX_USD)), len(made) + 1
+    elif kind == "answer":
+        other, step = trace(changed, answer="no"), len(made) + 1
+    found = [(each.kind, where(each)) for each in compare(trace(made), other).divergences if each.kind != "usd"]
+    back = [(each.kind, where(each)) for each in compare(other, trace(made)).divergences if each.kind != "usd"]
+    assert (found, back) == ([(kind, step)], [(ANOTHER.get(kind, kind), step)])
+
+
+def test_of_equal_calls_the_one_that_was_left_out_is_named():
+    polled = trace([[("poll", {})], [("poll", {})], [("poll", {})]])
+    for gone in range(3):
+        fewer = trace([[("poll", {})] if number != gone else [("look", {})] for number in range(3)])
+        found = {(each.kind, where(each)) for each in compare(polled, fewer).divergences}
+        assert found == {("missing", gone + 1), ("extra", gone + 1)}
+
+
 def test_ids_of_calls_and_steps_do_not_count():
     made = trace()
     renamed = replace(
@@ -240,6 +289,13 @@ def test_a_long_text_is_shown_where_it_begins_to_differ():
 def test_very_many_changed_calls_are_compared_in_a_moment():
     left, right = (trace([[("t", {"q": f"{word} {n}"}) for n in range(500)]]) for word in ("left", "right"))
     assert len(compare(left, right).divergences) == 500
+
+
+def test_very_many_calls_in_a_row_are_compared_in_a_moment():
+    left, right = (trace([[("t", {"q": f"{word} {n}"})] for n in range(4_000)]) for word in ("left", "right"))
+    other = replace(right, calls=tuple(replace(call, tool="u") for call in right.calls))
+    assert len(compare(left, right).divergences) == 4_000
+    assert len(compare(left, other).divergences) == 8_000
 
 
 def test_long_texts_of_few_kinds_of_letters_are_compared_in_a_moment_too():

@@ -1,15 +1,15 @@
 """Which call of one run is which of another.
 
 Not whether that is good (`parity.py`). Law: pure; equal calls are paired first, by tool, canonical arguments and
-occurrence; of what is left, those of one tool that are the most alike; a call that stands elsewhere between steps is
-marked, and as few are marked as can be.
+occurrence, the nearest where one run has more of them; of what is left, those of one tool that are the most alike; a
+call that stands elsewhere between steps is marked, and as few are marked as can be.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +20,9 @@ from interlock.core.replay import alike
 from interlock.core.trace import Trace, TracedCall
 
 MANY = 10_000  #: pairs that might be; of more, calls are paired as they come
+_FAR = 1 << 62
+
+_Alone = tuple[int, TracedCall, bytes]
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -35,7 +38,7 @@ class Pair(Struct, frozen=True, kw_only=True):
 def paired(left: Trace, right: Trace) -> list[Pair]:
     """The pairs, in the order of the first run; a call of the second alone stands behind what came before it."""
     steps, other_steps = left.places(), right.places()
-    partner = _equal(left.calls, right.calls)
+    partner = _equal(left, right, steps, other_steps)
     partner |= _alike(left.calls, right.calls, partner)
     pairs = [
         Pair(left=call, step=steps[place])
@@ -45,23 +48,48 @@ def paired(left: Trace, right: Trace) -> list[Pair]:
         )
         for place, call in enumerate(left.calls)
     ]
-    pairs = _marked(pairs)
-    for place in sorted(set(range(len(right.calls))) - set(partner.values())):
-        _put(pairs, Pair(right=right.calls[place], other_step=other_steps[place]))
-    return pairs
+    alone = sorted(set(range(len(right.calls))) - set(partner.values()))
+    return _merged(_marked(pairs), [Pair(right=right.calls[place], other_step=other_steps[place]) for place in alone])
 
 
-def _equal(calls: Sequence[TracedCall], others: Sequence[TracedCall]) -> dict[int, int]:
-    """The first of two equal calls with the first, the second with the second."""
-    waiting: dict[tuple[str, bytes], deque[int]] = {}
-    for place, call in enumerate(others):
-        waiting.setdefault((call.tool, canonical(call.args)), deque()).append(place)
-    found = {}
-    for place, call in enumerate(calls):
-        equal = waiting.get((call.tool, canonical(call.args)))
-        if equal:
-            found[place] = equal.popleft()
+def _equal(left: Trace, right: Trace, steps: Sequence[int], other_steps: Sequence[int]) -> dict[int, int]:
+    """The first of two equal calls with the first, the second with the second. Where one run has more of them, those
+    stay alone without which the others are nearest to their steps."""
+    found: dict[int, int] = {}
+    in_other = _places(right)
+    for call, ours in _places(left).items():
+        theirs = in_other.get(call, [])
+        paired_ours = ours if len(ours) <= len(theirs) else _nearest(theirs, ours, other_steps, steps)
+        paired_theirs = theirs if len(theirs) <= len(ours) else _nearest(ours, theirs, steps, other_steps)
+        found |= zip(paired_ours, paired_theirs, strict=True)
     return found
+
+
+def _places(trace: Trace) -> dict[tuple[str, bytes], list[int]]:
+    found: dict[tuple[str, bytes], list[int]] = {}
+    for place, call in enumerate(trace.calls):
+        found.setdefault((call.tool, canonical(call.args)), []).append(place)
+    return found
+
+
+def _nearest(fewer: Sequence[int], more: Sequence[int], steps: Sequence[int], their_steps: Sequence[int]) -> list[int]:
+    """As many of `more` as there are in `fewer`, in order, each as near to its own as can be; of more than may be tried
+    the first."""
+    if len(fewer) * len(more) > MANY:
+        return list(more[: len(fewer)])
+    rows = [[0] * (len(more) + 1)]  # by how many steps the first so many are apart from their partners, at least
+    for one in fewer:
+        row = [_FAR]
+        for at, other in enumerate(more):
+            row.append(min(row[at], rows[-1][at] + abs(steps[one] - their_steps[other])))
+        rows.append(row)
+    chosen, end = [], len(more)
+    for row in reversed(rows[1:]):
+        while row[end] == row[end - 1]:
+            end -= 1
+        end -= 1
+        chosen.append(more[end])
+    return chosen[::-1]
 
 
 def _alike(
@@ -71,9 +99,10 @@ def _alike(
     taken = set(partner.values())
     alone = [(place, call, canonical(call.args)) for place, call in enumerate(calls) if place not in partner]
     left_over = [(place, call, canonical(call.args)) for place, call in enumerate(others) if place not in taken]
-    as_they_come = len(alone) * len(left_over) > MANY
+    if len(alone) * len(left_over) > MANY:
+        return _as_they_come(alone, left_over)
     scored = sorted(
-        (0.0 if as_they_come else -alike(args, other_args), abs(one - other), one, other)
+        (-alike(args, other_args), abs(one - other), one, other)
         for one, call, args in alone
         for other, other_call, other_args in left_over
         if _same_tool(call, other_call)
@@ -86,6 +115,13 @@ def _alike(
     return found
 
 
+def _as_they_come(alone: Iterable[_Alone], left_over: Iterable[_Alone]) -> dict[int, int]:
+    waiting: dict[str, deque[int]] = {}
+    for other, call, _ in left_over:
+        waiting.setdefault(call.tool, deque()).append(other)
+    return {one: queue.popleft() for one, call, _ in alone if (queue := waiting.get(call.tool))}
+
+
 def _same_tool(one: TracedCall, other: TracedCall) -> bool:
     """A tool that a gateway does not have keeps the spelling that its runtime lets a model use."""
     if one.tool == other.tool:
@@ -94,12 +130,20 @@ def _same_tool(one: TracedCall, other: TracedCall) -> bool:
     return not both_known and spelled(one.tool, plain=True) == spelled(other.tool, plain=True)
 
 
-def _put(pairs: list[Pair], extra: Pair) -> None:
-    behind = 0
+def _merged(pairs: Sequence[Pair], extra: Iterable[Pair]) -> list[Pair]:
+    """Each of the second run alone stands behind the last pair whose call came there no later."""
+    earliest: list[int] = []  # from each pair on, the earliest step of the second run
+    for pair in reversed(pairs):
+        before = earliest[-1] if earliest else _FAR
+        earliest.append(before if pair.other_step is None else min(before, pair.other_step))
+    earliest.reverse()
+    behind: dict[int, list[Pair]] = {}
+    for each in sorted(extra, key=lambda pair: pair.other_step or 0):
+        behind.setdefault(bisect_right(earliest, each.other_step or 0), []).append(each)
+    merged = list(behind.get(0, ()))
     for at, pair in enumerate(pairs, 1):
-        if pair.other_step is not None and pair.other_step <= (extra.other_step or 0):
-            behind = at
-    pairs.insert(behind, extra)
+        merged += (pair, *behind.get(at, ()))
+    return merged
 
 
 def _marked(pairs: Sequence[Pair]) -> list[Pair]:

@@ -116,11 +116,13 @@ def _part(each: Comparison) -> Part:
 
 def _rows(each: Comparison) -> Iterable[Row]:
     """Step by step, the calls of each below it."""
-    numbers = [_number(pair) for pair in each.pairs]
-    last = max([len(each.left.steps), len(each.right.steps), *numbers])
+    numbered: dict[int, list[Pair]] = {}
+    for pair in each.pairs:
+        numbered.setdefault(_number(pair), []).append(pair)
+    last = max([len(each.left.steps), len(each.right.steps), *numbered])
     for number in range(last + 1):
         steps = (_nth(each.left.steps, number), _nth(each.right.steps, number))
-        pairs = [pair for pair, of in zip(each.pairs, numbers, strict=True) if of == number]
+        pairs = numbered.get(number, [])
         if number and (any(steps) or pairs):
             yield Row(step=number, steps=steps)
         for pair in pairs:
