@@ -7,6 +7,7 @@ asked for; the unchanged replay is told first; parity that fails is exit code 1,
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -104,17 +105,18 @@ def replay(
     chosen = _traces(traces)
     made: list[Comparison] = []
     try:
-        with Bar("replays", 0, len(chosen)) as bar:
+        each_of = 1 + repeat  # the baseline first
+        with Bar("replays", 0, len(chosen) * each_of) as bar:
             for place, trace in enumerate(chosen):
                 how = How(
                     runtime=runtime or baseline_runtime(trace), live=model is Model.LIVE, on_miss=on_miss.value,
                     seconds=timeout,
                 )
-                for each in _compared(trace, read, factory, how, repeat, comparer):
+                for nth, each in enumerate(_compared(trace, read, factory, how, repeat, comparer), 1):
                     made.append(each)
                     if out is not None:
                         _keep(out, each)
-                    bar.at(len(made), len(chosen) - place)
+                    bar.at(len(made), (len(chosen) - place) * each_of - nth)
     except KeyboardInterrupt:
         kept = "" if out is None else f"; kept in {out}"
         complain(f"interrupted: {len(made)} compared so far, {sum(each.passed for each in made)} of them pass{kept}")
@@ -151,7 +153,7 @@ def _compared(
     from interlock.replays import compared
 
     for each in compared(trace, config, factory, how, SystemClock(), times=times, comparer=comparer):
-        if times > 1:
+        if times > 1 and not sys.stderr.isatty():  # there, a bar tells it
             complain(f"{each.right.name}: {'same' if each.passed else 'differs'}")
         yield each
 
