@@ -213,9 +213,10 @@ def speech(trace: Trace) -> list[Turn]:
             continue  # the model was not heard
         if step.turn is None or step.cut:
             what = "was cut" if step.cut else "is not kept any more" if step.forgotten else "was not recorded"
+            another = "another run" if step.cut else "another run, with end_step(turn=…) and recording: turns: true"
             raise ConfigError(
                 f"run {trace.run.run_id!r} cannot be replayed: what the model said in step {step.step_id} {what}; "
-                "record another run, with end_step(turn=…) and recording: turns: true"
+                f"record {another}"
             )
         said.append(replace(step.turn, usage=step.usage))
     return said

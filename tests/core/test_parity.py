@@ -304,6 +304,12 @@ def test_long_texts_of_few_kinds_of_letters_are_compared_in_a_moment_too():
     assert len(compare(left, right).divergences) == 100
 
 
+def test_why_a_run_ended_otherwise_is_noted():
+    stopped = trace(run=replace(RUN, status="failed", stop_reason=StopReason.MODEL_ERROR, stop_detail="KeyError: 'x'"))
+    assert compare(trace(), stopped).notes == ("r1: model_error: KeyError: 'x'",)
+    assert compare(stopped, stopped).notes == ()
+
+
 def test_other_policies_definitions_and_answers_that_were_missing_are_noted():
     left = trace(tools={"t": TracedTool(digest="a"), "u": TracedTool(digest="a")})
     right = trace(

@@ -73,6 +73,10 @@ def fussy(one, other):
     return len(one) == len(other)
 
 
+def clumsy(*_handed):
+    raise ValueError("no such agent\\x1b[31m")
+
+
 broken = 5
 '''
 
@@ -211,6 +215,9 @@ def test_a_call_that_was_not_recorded_is_answered_as_is_asked(recorded):
         (["--agent", "nomodule"], "--agent is MODULE:NAME, like shop.agents:support_bot"),
         (["--agent", "no_such_module:x"], "No module named 'no_such_module'"),
         (["--agent", "{}:nothing"], "has no attribute 'nothing'"),
+        (["--agent", "{}:clumsy"], "ValueError: no such agent\\x1b[31m ("),
+        (["--compare", "{}:clumsy"], "ValueError: no such agent"),
+        (["--compare", "{}:broken"], "is a int, not a function that is handed two texts"),
         (["--agent", "{}:broken"], "is a int, not a function that is handed a gateway"),
         (["--runtime", "nosuch"], "there is no adapter 'nosuch'"),
         (["--compare", "alike"], "there is no comparer 'alike'"),
@@ -220,6 +227,23 @@ def test_a_call_that_was_not_recorded_is_answered_as_is_asked(recorded):
 def test_what_is_wrong_with_a_command_line_is_named(recorded, argv, words):
     recorded.cli("replay", recorded.export(), *(each.format(recorded.module) for each in argv), code=2)
     assert words in recorded.err
+
+
+@pytest.mark.parametrize(("body", "words"), [("1 / 0", "ZeroDivisionError: division by"), ("def (", "SyntaxError")])
+def test_a_program_that_cannot_be_imported_is_named_with_its_line(recorded, body, words):
+    (recorded.folder / f"{recorded.module}.py").write_text(f"\n{body}\n")
+    recorded.cli("replay", recorded.export(), "--agent", recorded.named("agent"), code=2)
+    assert words in recorded.err
+    assert recorded.module in recorded.err
+
+
+def test_a_trace_that_cannot_be_replayed_is_named_before_anything_is_run(recorded):
+    trace = decode((recorded.folder / recorded.export()).read_bytes())
+    cut = replace(trace, steps=(replace(trace.steps[0], cut=True), *trace.steps[1:]))
+    (recorded.folder / "r2.json").write_bytes(encode(cut))
+    assert recorded.cli("replay", "r1.json", "r2.json", "--out", "kept", code=2) == ""
+    assert "what the model said in step s1 was cut; record another run\n" in recorded.err
+    assert not (recorded.folder / "kept").exists()
 
 
 def test_a_replay_is_not_replayed(recorded):

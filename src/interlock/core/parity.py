@@ -197,6 +197,8 @@ def _notes(left: Trace, right: Trace) -> tuple[str, ...]:
         if left.tools[tool].digest != right.tools[tool].digest
     ]
     for trace in (left, right):
+        if left.ended != right.ended and trace.run.stop_detail and not trace.given_up:
+            notes.append(f"{trace.name}: {trace.ended}: {trace.run.stop_detail}")
         notes += [f"{trace.name}: {gap}" for gap in trace.gaps]
         notes += [f"{trace.name}: {miss}" for miss in (trace.replay.misses if trace.replay else ())]
         if trace.replay is not None and trace.replay.given_up is not None:

@@ -10,12 +10,13 @@ import dataclasses
 import difflib
 import importlib
 import sys
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interlock.errors import ConfigError, LedgerUnavailable, Refused
+from interlock.errors import ConfigError, InterlockError, LedgerUnavailable, Refused
 from interlock.faces.cli_options import config_path
 
 if TYPE_CHECKING:
@@ -90,6 +91,34 @@ def imported(option: str, said: str, folder: str, *, like: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{option} {said}: {error}") from error
+    except Exception as error:  # the module's own
+        raise _theirs(option, said, error) from error
+
+
+def imported_function(option: str, said: str, *, like: str, what: str) -> Callable[..., Any]:
+    """A function of the user's, from a module that may lie in the working directory. `what` it has to be. Raises
+    ConfigError, and so does the function for whatever it raises that is not ours."""
+    found = imported(option, said, str(Path.cwd()), like=like)
+    if not callable(found):
+        raise ConfigError(f"{option} {said} is a {type(found).__name__}, not {what}")
+
+    def call(*args: Any) -> Any:
+        try:
+            return found(*args)
+        except InterlockError:
+            raise
+        except Exception as error:
+            raise _theirs(option, said, error) from error
+
+    return call
+
+
+def _theirs(option: str, said: str, error: Exception) -> ConfigError:
+    """What a program of the user's has raised, with the place of it."""
+    from interlock.results import error_text
+
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return ConfigError(f"{option} {said}: {error_text(error)} ({place.filename}:{place.lineno})")
 
 
 def find_run(gateway: Gateway, run_id: str, tenant: str | None) -> Run:

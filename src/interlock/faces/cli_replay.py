@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from interlock.errors import ConfigError, Refused
-from interlock.faces.cli_open import find_run, imported, look, read_config
+from interlock.faces.cli_open import find_run, imported_function, look, read_config
 from interlock.faces.cli_options import Config as ConfigOption
 from interlock.faces.cli_options import Json, OneTenant, config_path, in_json
 from interlock.faces.cli_parity import as_document, report
@@ -159,10 +159,8 @@ def _compared(
 
 
 def _factory(said: str) -> Factory:
-    found = imported("--agent", said, str(Path.cwd()), like="shop.agents:support_bot")
-    if not callable(found):
-        raise ConfigError(f"--agent {said} is a {type(found).__name__}, not a function that is handed a gateway")
-    return cast("Factory", found)
+    what = "a function that is handed a gateway"
+    return imported_function("--agent", said, like="shop.agents:support_bot", what=what)
 
 
 def _comparer(said: str | None) -> Comparer | None:
@@ -172,7 +170,8 @@ def _comparer(said: str | None) -> Comparer | None:
         return None
     if ":" not in said:
         return comparer_of(said)
-    return cast("Comparer", imported("--compare", said, str(Path.cwd()), like="shop.agents:same_answer"))
+    what = "a function that is handed two texts"
+    return imported_function("--compare", said, like="shop.agents:same_answer", what=what)
 
 
 def _thresholds(given: Path | None) -> Thresholds:
@@ -184,12 +183,14 @@ def _thresholds(given: Path | None) -> Thresholds:
 
 
 def _traces(paths: Sequence[Path]) -> list[Trace]:
-    from interlock.traces import read
+    from interlock.traces import read, speech
 
     found = [read(each) for path in paths for each in _files(path)]
     replays = [trace.name for trace in found if trace.replay is not None]
     if replays:
         raise ConfigError(f"{replays[0]} is a replay already: replay the trace that it was made of")
+    for trace in found:
+        speech(trace)  # what cannot be replayed is named before anything is run
     return found
 
 
