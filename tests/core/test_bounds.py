@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlock.config import load
 from interlock.core.bounds import tries_needed, wilson
+from interlock.errors import ConfigError
 
 tries = st.integers(1, 2_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -57,6 +59,12 @@ def test_so_many_tries_are_needed_and_one_less_is_too_few(at_least, confidence):
     assert wilson(needed, needed, confidence).low >= at_least - 1e-9
     if needed > 1:
         assert wilson(needed - 1, needed - 1, confidence).low < at_least + 1e-9
+
+
+def test_a_level_that_no_bounds_can_be_given_for_is_refused_and_the_highest_that_is_taken_has_some():
+    with pytest.raises(ConfigError, match=r"parity\.confidence: must be at most 0\.999999"):
+        load({"parity": {"confidence": 1 - 1e-16}})
+    assert 0 < wilson(3, 3, load({"parity": {"confidence": 0.999999}}).parity.confidence).low < 0.2
 
 
 def test_a_share_is_told_with_its_bounds():

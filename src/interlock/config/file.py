@@ -328,7 +328,7 @@ class Parity(Section):
     steps: Count = 0
     usd: Share = 0.0
     at_least: Annotated[Share, Field(le=1)] = 0.8
-    confidence: Annotated[Share, Field(ge=0.5, lt=1)] = 0.95
+    confidence: Annotated[Share, Field(ge=0.5, le=0.999999)] = 0.95
 
 
 class File(Section):
