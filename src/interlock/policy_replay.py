@@ -7,7 +7,9 @@ people answered does not count, because they would be asked anew. One run is hel
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -75,12 +77,17 @@ def policy_replay(
     runs = 0
     for run in _runs(store, tenant, since):
         runs += 1
-        weighing.weigh(run, store.calls_of(run.tenant, run.run_id))
+        weighing.weigh(run, store.calls_of(run.tenant, run.run_id), partial(_began, store, run))
         told(weighing.calls, run.opened_at)
     return PolicyReplay(
         policy_version=policy.policy.version, since=since, runs=runs, calls=weighing.calls,
         repeated=weighing.repeated, lines=weighing.lines(), unknown_tools=tuple(sorted(weighing.unknown)),
     )
+
+
+def _began(store: Store, run: Run) -> list[int]:
+    """When the steps of a run began."""
+    return sorted([step.began_at for step in store.steps_of(run.tenant, run.run_id)])
 
 
 def _runs(store: Store, tenant: str | None, since: int) -> Iterator[Run]:
@@ -115,8 +122,9 @@ class _Weighing:
         self.calls = self.repeated = 0
         self.unknown: set[str] = set()
 
-    def weigh(self, run: Run, records: Sequence[Record]) -> None:
-        """All calls of a run, oldest first."""
+    def weigh(self, run: Run, records: Sequence[Record], began: Callable[[], Sequence[int]]) -> None:
+        """All calls of a run, oldest first. `began`: when its steps did, where that is not in their names."""
+        moments: Sequence[int] | None = None
         run = replace(run, stop_reason=None, deadline=FAR)
         told: list[Record] = []
         denials = 0
@@ -126,7 +134,11 @@ class _Weighing:
                 self.repeated += 1
                 continue
             if self._reads_run:
-                run = replace(run, steps=_steps_at(record, run), denials=denials)
+                steps = _step_number(record)
+                if steps is None:
+                    moments = began() if moments is None else moments
+                    steps = bisect_right(moments, record.asked_at)
+                run = replace(run, steps=steps, denials=denials)
             facts = Facts(
                 now=record.asked_at, policy=self._policy, run=run, tool=self._tool(record.call.tool),
                 provenance=self._provenance(record, run, told) if self._policy.reads_provenance else {},
@@ -179,7 +191,7 @@ class _Weighing:
         return tuple(sorted(lines, key=lambda line: (not line.changed, -line.calls, line.tenant, line.tool, line.now)))
 
 
-def _steps_at(record: Record, run: Run) -> int:
-    """How many steps had begun: as the name of the call's step says, where it says it."""
+def _step_number(record: Record) -> int | None:
+    """Which step of its run a call belongs to, as the name of the step says; None where it does not say it."""
     number = record.call.step_id.removeprefix("s")
-    return int(number) if number.isdecimal() else run.steps
+    return int(number) if number.isdecimal() else None

@@ -180,6 +180,20 @@ def test_conditions_see_the_moment_the_steps_and_the_denials_of_then(house, star
     assert denied_when("run.denials > 0") == 0
 
 
+def test_a_call_without_a_step_sees_the_steps_that_had_begun_when_it_came(house, start, clock):
+    gw = tools(house.open())
+    run = start(gw)
+    for number in range(3):
+        run.call("ticket.read", {"ticket": str(number)}, call_id=f"c{number}")
+        clock.advance(1)
+        run.end_step(run.begin_step())
+        clock.advance(1)
+    assert {record.call.step_id for record in gw.store.calls_of("acme", run.run_id)} >= {""}
+    for steps, calls in ((0, 3), (1, 2), (2, 1), (3, 0)):
+        rule = {"id": "r", "tools": ["*"], "when": f"run.steps >= {steps}", "then": "deny"}
+        assert asked(gw, {"allow": ["*"], "rules": [rule]}).get(("acme", "ticket.read", "allow", "deny"), 0) == calls
+
+
 def test_denials_of_before_are_counted(house, start, clock):
     gw = tools(house.open({"policy": {"allow": ["ticket.*"]}}))
     run = start(gw)
