@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ from interlock import assemble, traces
 from interlock.as_recorded import Answers, Record, TraceBoard, TraceClock
 from interlock.config import AuditSettings, Config, LoggingSettings, Recording, TelemetrySettings
 from interlock.core.answers import Comparer
+from interlock.core.audit import SYSTEM
 from interlock.core.call import MICROS, Tool
 from interlock.core.parity import Comparison, compare
 from interlock.core.trace import Replayed, Trace
@@ -28,13 +30,14 @@ from interlock.driving import Driven, Runtime, runtime_of
 from interlock.errors import ConfigError, RunStopped
 from interlock.gateway import Gateway, Registered
 from interlock.patience import Job
-from interlock.ports import Clock
+from interlock.ports import Clock, Pin, PinKey
 from interlock.results import error_text
 from interlock.runs import Run
 from interlock.stores.memory import MemoryStore
 from interlock.telemetry import Telemetry
 from interlock.tools.cooperative import RemoteTool
 from interlock.tools.recorded import Heard, OnMiss, RecordedTool
+from interlock.unit import Tx, Unit
 
 Factory = Callable[[Gateway], Any]
 """Registers an agent's tools with the gateway that it is handed, and gives the agent as its runtime has it."""
@@ -133,13 +136,22 @@ def _opened(trace: Trace, config: Config, time: TraceClock, heard: Heard) -> Gat
         recording=Recording(keep=FOR_EVER), recordings={},  # in memory alone: what is not kept cannot be compared
     )
     live = heard.on_miss == "live-read"
+    store = MemoryStore()
+    if live:
+        store.transact([Unit((), partial(_pin, assemble.pinned(config)))])
     gateway = assemble.open(
-        quiet, store=MemoryStore(), board=TraceBoard(trace.switches, time), clock=time,
+        quiet, store=store, board=TraceBoard(trace.switches, time), clock=time,
         vault=None if live else NoVault(), upstreams=live,
     )
     gateway.tools = RecordedTools(gateway.tools, heard)
     gateway.telemetry = Quiet(quiet.logging, traces=False)
     return gateway
+
+
+def _pin(pins: Sequence[Pin], tx: Tx) -> None:
+    """What people have accepted of upstreams' tools holds: another definition of a tool is not read by."""
+    for pin in pins:
+        tx.put(PinKey(SYSTEM, pin.tool), pin)
 
 
 class Quiet(Telemetry):

@@ -312,15 +312,17 @@ def test_why_a_run_ended_otherwise_is_noted():
 
 def test_other_policies_definitions_and_answers_that_were_missing_are_noted():
     left = trace(tools={"t": TracedTool(digest="a"), "u": TracedTool(digest="a")})
+    missed = "t: no answer", "u: no answer", "t: no answer"
     right = trace(
         policy=TracedPolicy(version="sha256:p2"), tools={"t": TracedTool(digest="b"), "u": TracedTool(digest="a")},
-        replay=Replayed(of_tenant="acme", of_run="r1", runtime="plain", model="recorded", misses=("t: no answer",)),
+        replay=Replayed(of_tenant="acme", of_run="r1", runtime="plain", model="recorded", misses=missed),
         gaps=("the run is running, and may go on",),
     )
     found = compare(left, right)
     assert found.passed
     assert [note.partition(": ")[2] or note for note in found.notes] == [
-        "p1 and p2", "the definitions of t differ", "the run is running, and may go on", "t: no answer",
+        "p1 and p2", "the definitions of t differ", "the run is running, and may go on", "t: no answer (2 times)",
+        "u: no answer",
     ]
 
 

@@ -384,6 +384,11 @@ def test_another_policy_is_asked_about_the_record(recorded):
     }
 
 
+def test_a_time_is_also_a_number_of_seconds(recorded):
+    (recorded.folder / "new.yaml").write_text("policy: {allow: [ticket.read]}\n")
+    assert recorded.json("policy", "replay", "--policy", "new.yaml", "--since", "86400")["calls"] == 4
+
+
 def test_a_time_that_is_none_and_a_policy_that_is_none_are_named(recorded):
     recorded.cli("policy", "replay", "--policy", "nowhere.yaml", code=2)
     assert "nowhere.yaml" in recorded.err

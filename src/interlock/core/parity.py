@@ -200,7 +200,8 @@ def _notes(left: Trace, right: Trace) -> tuple[str, ...]:
         if left.ended != right.ended and trace.run.stop_detail and not trace.given_up:
             notes.append(f"{trace.name}: {trace.ended}: {trace.run.stop_detail}")
         notes += [f"{trace.name}: {gap}" for gap in trace.gaps]
-        notes += [f"{trace.name}: {miss}" for miss in (trace.replay.misses if trace.replay else ())]
+        misses = Counter(trace.replay.misses if trace.replay else ())
+        notes += [f"{trace.name}: {miss}{f' ({count} times)' if count > 1 else ''}" for miss, count in misses.items()]
         if trace.replay is not None and trace.replay.given_up is not None:
             notes.append(f"{trace.name}: given up after {trace.replay.given_up:g} s: its agent had not come to an end")
     return tuple(notes)

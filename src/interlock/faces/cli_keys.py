@@ -32,7 +32,7 @@ _COLOURS = {"usable": "green", "expired": "yellow", "revoked": "red"}
 
 def _duration(value: str | None) -> int | None:
     try:
-        return None if value is None else duration(value)
+        return None if value is None else duration(int(value) if value.isdecimal() else value)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -54,7 +54,7 @@ def _span(said: str) -> int:
     from interlock.config.scalars import duration
 
     try:
-        return duration(said)
+        return duration(int(said) if said.isdecimal() else said)
     except ValueError as error:
         raise typer.BadParameter(f"--since {error}") from None
 
