@@ -46,7 +46,7 @@ WIDTH = 100
 #: what each key means, by section and key. Types and defaults come from the code.
 _MEANINGS = """
 File.architecture
-    Who owns what. Said for people and for your own program; no decision depends on it.
+    Who owns what. Said for people, for your own program and for the adapters; no decision depends on it.
 File.ledger
     Where the ledger is: its address alone, or a mapping.
 File.budgets
@@ -215,6 +215,9 @@ Architecture.runtime
 Architecture.canary
     A second runtime, which has a share of the runs, so that a change is seen on few of them first. See
     [migrate](migrate.md#6-swap-it).
+Architecture.ungoverned
+    What agents may have that goes around the gateway, such as a tool that runs at the model's provider. An adapter refuses
+    each such thing by a name; let it pass by that name. See [agent runtimes](runtimes.md).
 CanaryEntry.runtime
     An adapter, as above.
 CanaryEntry.share

@@ -81,6 +81,7 @@ def _configured(config: Config, used: Mapping[str, Tool], pins: Sequence[Pin]) -
         grants=sum(rule.then is Verdict.ALLOW for rule in config.policy.rules),
         grants_everything=tuple(grants_everything(config)),
         provider_tools=tuple(models.hosted_tools) if models.openai or models.anthropic else (),
+        ungoverned=config.architecture.ungoverned,
         client_tools=tuple(config.serve.cooperative),
         limits=Limited(
             steps=run.limits.steps, tool_calls=run.limits.tool_calls, usd=run.limits.usd, seconds=run.max_seconds,

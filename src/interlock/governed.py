@@ -68,9 +68,10 @@ class Governed:
 
     def __init__(
         self, run: Run, runtime: str, stop: Callable[[str, str], BaseException] = RunStopped, *,
-        tools: Collection[str] | None = None, allow: Collection[str] = (), max_output_tokens: int | None = None,
+        tools: Collection[str] | None = None, max_output_tokens: int | None = None,
     ) -> None:
-        self.run, self.runtime, self.allow = run, runtime, frozenset(allow)
+        self.run, self.runtime = run, runtime
+        self.ungoverned = frozenset(run._gateway.config.architecture.ungoverned)  #: what may pass around the gateway
         self._names = _names(run._gateway.tools)
         self.offers = {offer.said: offer for offer in _offers(run, self._names, tools)}
         self.max_output_tokens = max_output_tokens
@@ -120,11 +121,14 @@ class Governed:
     def showing(self, functions: Iterable[str], others: Iterable[str] = ()) -> None:
         """Before a model is asked. `functions`: what it would be shown that comes back to this process as a call;
         `others`: what does not. Raises ConfigError for what is not the gateway's and was not let pass."""
-        try:
-            refuse({*others, *(name for name in functions if name not in self.offers)}, self.allow)
-        except ConfigError as error:
-            self.mistake = error
-            raise
+        beside = {*others, *(name for name in functions if name not in self.offers)} - self.ungoverned
+        if beside:
+            names = sorted(beside)
+            self.mistake = ConfigError(
+                f"this would go around the gateway: {', '.join(names)}; give it to the gateway as a tool and leave it"
+                f" away here, or let it pass in the config: architecture: {{ungoverned: {json.dumps(names)}}}"
+            )
+            raise self.mistake
 
     def asking(self, names: Iterable[str]) -> None:
         """Before a pause. Raises ConfigError where it would be for one of these, which ask people by themselves."""
@@ -299,16 +303,6 @@ def _result(governed: Governed, ended: Ended, raised: Exception | None) -> Resul
         output=ended.output if report.stop_reason is StopReason.COMPLETED else None,
         saved=ended.saved if report.stop_reason is None else None,
     )
-
-
-def refuse(leaks: Iterable[str], allow: Collection[str]) -> None:
-    """Raise ConfigError where an agent could reach the world around the gateway."""
-    found = sorted({leak for leak in leaks if leak not in allow})
-    if found:
-        raise ConfigError(
-            f"this would go around the gateway: {', '.join(found)}; give it to the gateway as a tool and leave it away"
-            f" here, or let it pass with allow={found!r}"
-        )
 
 
 def arguments_of(text: str) -> Any:

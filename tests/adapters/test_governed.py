@@ -12,7 +12,8 @@ from interlock.governed import Ended, Governed, Result, driven
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
-    with interlock.open({"ledger": "memory:", "policy": {"allow": ["*"]}}) as opened:
+    config = {"ledger": "memory:", "policy": {"allow": ["*"]}, "architecture": {"ungoverned": ["files"]}}
+    with interlock.open(config) as opened:
         yield opened
 
 
@@ -43,7 +44,7 @@ def test_what_would_be_shown_beside_the_gateways_tools_is_refused_unless_it_was_
     gateway: Gateway, run: Run
 ) -> None:
     gateway.tool("look", effect="read")(lambda: "")
-    governed = Governed(run, "mine", allow=["files"])
+    governed = Governed(run, "mine")
     governed.showing(["look", "files"], ["files"])
     for functions, others in (["look", "erase"], []), (["look"], ["look"]):
         with pytest.raises(ConfigError, match=r"around the gateway: (erase|look);"):

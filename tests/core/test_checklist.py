@@ -11,7 +11,7 @@ DAY = 86_400_000_000
 NOW = 1_000 * DAY
 DRILL = Switch("w1", Scope(tool="drill.nothing"), Mode.ALL, "ann", "drill", NOW - DAY, released_at=NOW - DAY + 1)
 CONFIG = Configured(
-    name="interlock.yaml", grants=3, grants_everything=(), provider_tools=(), client_tools=(),
+    name="interlock.yaml", grants=3, grants_everything=(), provider_tools=(), ungoverned=(), client_tools=(),
     limits=Limited(steps=25, tool_calls=12, usd=1_000_000, seconds=300_000_000),
     writing=(Writing("mail.send", "*", "write", unasked=False, excepted=False),), logs_calls=True, logs_stops=True,
     canary="plain", share=0.05,
@@ -78,6 +78,7 @@ def test_a_ledger_that_cannot_be_read_fails_with_its_own_words_and_what_hangs_on
     ("name", "seen", "state", "fact", "to_do"),
     [
         ("gateway_owned", kept(calls=0), "warn", "0 tool calls came through it in the last 30 days", "embedding"),
+        ("gateway_owned", configured(ungoverned=("web_search",)), "warn", "beside it: web_search", "ungoverned:"),
         ("gateway_owned", configured(provider_tools=("web_*",)), "warn", "past the gateway: web_*", "hosted_tools"),
         ("default_deny", configured(grants_everything=("x:2: '*'",)), "fail", "x:2: '*'", "name the tools"),
         (

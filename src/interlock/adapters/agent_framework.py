@@ -113,7 +113,7 @@ class Gate(FunctionMiddleware):
     async def process(self, context: FunctionInvocationContext, call_next: Callable[[], Awaitable[None]]) -> None:
         """See `FunctionMiddleware`."""
         name, call_id = context.function.name, str(context.metadata["call_id"])
-        if name in self.governed.allow:
+        if name in self.governed.ungoverned:
             await call_next()
             return
         approved = context.metadata.get("approval_response")
@@ -130,18 +130,17 @@ class Gate(FunctionMiddleware):
 
 
 def bind(
-    run: Run, agent: Agent[Any], *, tools: Collection[str] | None = None, allow: Collection[str] = (),
-    max_output_tokens: int | None = None,
+    run: Run, agent: Agent[Any], *, tools: Collection[str] | None = None, max_output_tokens: int | None = None
 ) -> Agent[Any]:
     """The agent with a metered model and the gateway's tools (`tools`: only these). Raises ConfigError for other tools,
     MCP servers among them; for those that a context provider adds, when the model would be offered them. Let one pass
-    by the name that the error gives (`allow`), or do without."""
+    by the name that the error gives, in the config."""
     if not isinstance(agent, Agent):
         raise ConfigError(f"{type(agent).__name__} cannot be bound: only what is an Agent of agent_framework can")
     if _metering(agent) is not None:
         raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
     own = agent.default_options.get("tools") or []
-    governed = Governed(run, "agent_framework", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed = Governed(run, "agent_framework", Stop, tools=tools, max_output_tokens=max_output_tokens)
     governed.showing((), [*map(_name_of, own), *(server.name for server in agent.mcp_tools)])
     metering = Metering(governed)
     ours = [
@@ -188,7 +187,7 @@ async def drive(
         response = await result
         if not response.user_input_requests:
             return Ended(response.value if response.value is not None else response.text)
-        governed.asking({each.function_call.name for each in response.user_input_requests} & governed.allow)
+        governed.asking({each.function_call.name for each in response.user_input_requests} & governed.ungoverned)
         asked = [each.to_dict() for each in response.user_input_requests]
         return Ended(saved=governed.saving(save, {"session": place.to_dict(), "asked": asked}))
 

@@ -135,13 +135,12 @@ class Heard:
 
 
 def bind(
-    run: Run, agent: Agent, *, tools: Collection[str] | None = None, allow: Collection[str] = (),
-    max_output_tokens: int | None = None,
+    run: Run, agent: Agent, *, tools: Collection[str] | None = None, max_output_tokens: int | None = None
 ) -> Bound:
     """The agent with a metered client and the gateway's tools (`tools`: only these). Raises ConfigError for whatever
-    else it could reach the world by: let it pass by the name that the error gives (`allow`), or do without."""
+    else it could reach the world by: let it pass by the name that the error gives, in the config."""
     given = [tool.to_dict() if hasattr(tool, "to_dict") else tool for tool in agent.settings.get("tools") or ()]
-    governed = Governed(run, "anthropic", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed = Governed(run, "anthropic", Stop, tools=tools, max_output_tokens=max_output_tokens)
     asked = {**agent.settings, "tools": given}
     governed.showing((), [*_functions(asked), *_leaks(asked)])
     return Bound(agent, governed)

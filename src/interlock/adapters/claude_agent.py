@@ -155,14 +155,13 @@ class Session:
 
 
 def bind(
-    run: Run, agent: Agent, *, tools: Collection[str] | None = None, allow: Collection[str] = (),
-    max_output_tokens: int | None = None,
+    run: Run, agent: Agent, *, tools: Collection[str] | None = None, max_output_tokens: int | None = None
 ) -> Bound:
     """The agent with the gateway's tools (`tools`: only these). Raises ConfigError for whatever else it could reach the
-    world by: let it pass by the name that the error gives (`allow`), or do without. Raises it, too, for whoever would
+    world by: let it pass by the name that the error gives, in the config. Raises it, too, for whoever would
     be asked too late: a call was sent before the program asks whether it may."""
     options = agent.options
-    governed = Governed(run, "claude_agent", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed = Governed(run, "claude_agent", Stop, tools=tools, max_output_tokens=max_output_tokens)
     governed.showing((), _leaks(options))
     late = [name for name in ("can_use_tool", "permission_prompt_tool_name") if getattr(options, name)]
     late += [f"hook {name}" for name in options.hooks or () if name in ("PreToolUse", "PermissionRequest")]

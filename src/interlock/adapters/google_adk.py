@@ -95,7 +95,7 @@ class Gate:
 
     async def __call__(self, tool: BaseTool, args: dict[str, Any], tool_context: Any) -> dict[str, Any] | None:
         """`before_tool_callback`. After a pause it is asked again, from its beginning."""
-        if tool.name in self.governed.allow | OWN:
+        if tool.name in self.governed.ungoverned | OWN:
             return None
         outcome = await self.governed.call(tool.name, args, tool_context.function_call_id)
         if isinstance(outcome, Pending):
@@ -105,15 +105,14 @@ class Gate:
 
 
 def bind(
-    run: Run, agent: BaseAgent, *, tools: Collection[str] | None = None, allow: Collection[str] = (),
-    max_output_tokens: int | None = None,
+    run: Run, agent: BaseAgent, *, tools: Collection[str] | None = None, max_output_tokens: int | None = None
 ) -> BaseAgent:
     """The agent, and those below it, with metered models and the gateway's tools (`tools`: only these). Raises
     ConfigError for other tools, code executors and agents of other kinds; for what plugins add, when the model would be
-    offered it. Let one pass by the name that the error gives (`allow`), or do without."""
+    offered it. Let one pass by the name that the error gives, in the config."""
     if any(isinstance(each, Metered) for each in _models(agent)):
         raise ConfigError(f"agent {agent.name!r} is bound already, or a part of it is; bind what it was made from")
-    governed = Governed(run, "google_adk", tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed = Governed(run, "google_adk", tools=tools, max_output_tokens=max_output_tokens)
     governed.showing((), _leaks(agent))
     return _bound(agent, governed)
 
@@ -197,7 +196,7 @@ def _asked(governed: Governed, events: list[Event]) -> list[types.FunctionCall]:
     answered = {each.id for event in events for each in event.get_function_responses()}
     calls = [each for event in events for each in event.get_function_calls() if each.name == CONFIRM]
     asked = [each for each in calls if each.id not in answered]
-    governed.asking({_call(each)["name"] for each in asked} & governed.allow)
+    governed.asking({_call(each)["name"] for each in asked} & governed.ungoverned)
     return asked
 
 

@@ -95,7 +95,7 @@ class Governing(AgentMiddleware[Any, Any]):
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """See `AgentMiddleware`. After a pause it is entered again, from its beginning."""
         call = request.tool_call
-        if call["name"] in self.governed.allow:
+        if call["name"] in self.governed.ungoverned:
             return await handler(request)
         if self.before_calls is not None:
             await self.before_calls()
@@ -106,7 +106,7 @@ class Governing(AgentMiddleware[Any, Any]):
     def wrap_tool_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """See `AgentMiddleware`."""
         call = request.tool_call
-        if call["name"] in self.governed.allow:
+        if call["name"] in self.governed.ungoverned:
             return handler(request)
         while isinstance(outcome := self.governed.call_here(call["name"], _args(call), call["id"]), Pending):
             interrupt(_question(call, outcome))
@@ -114,18 +114,17 @@ class Governing(AgentMiddleware[Any, Any]):
 
 
 def bind(
-    run: Run, agent: Callable[..., Any], *, tools: Collection[str] | None = None, allow: Collection[str] = (),
-    max_output_tokens: int | None = None,
+    run: Run, agent: Callable[..., Any], *, tools: Collection[str] | None = None, max_output_tokens: int | None = None
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """The graph that `agent` makes, with a metered model and the gateway's tools (`tools`: only these). `agent` is
     `partial(create_agent, model=…, system_prompt=…, …)`, or a function of yours that takes `tools`, `middleware` and
     `checkpointer` and hands them to `create_agent`. Raises ConfigError for other tools; for those that middleware adds,
-    when the model would be offered them. Let one pass by the name that the error gives (`allow`), or do without."""
+    when the model would be offered them. Let one pass by the name that the error gives, in the config."""
     if isinstance(agent, CompiledStateGraph):
         raise ConfigError("a graph that is made cannot be bound any more; give what makes it: partial(create_agent, …)")
     own = agent.keywords if isinstance(agent, partial) else {}
     governing = Governing(
-        Governed(run, "langchain", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+        Governed(run, "langchain", Stop, tools=tools, max_output_tokens=max_output_tokens)
     )
     governing.governed.showing((), map(_name_of, own.get("tools") or ()))
     ours = [

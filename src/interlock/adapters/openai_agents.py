@@ -129,14 +129,13 @@ class Gate:
 
 
 def bind(
-    run: Run, agent: Agent[Any], *, tools: Collection[str] | None = None, allow: Collection[str] = (),
-    max_output_tokens: int | None = None,
+    run: Run, agent: Agent[Any], *, tools: Collection[str] | None = None, max_output_tokens: int | None = None
 ) -> Agent[Any]:
     """The agent with a metered model and the gateway's tools (`tools`: only these). Raises ConfigError for whatever
-    else it could reach the world by: let it pass by the name that the error gives (`allow`), or do without."""
+    else it could reach the world by: let it pass by the name that the error gives, in the config."""
     if isinstance(agent.model, Metered):
         raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
-    governed = Governed(run, "openai_agents", Stop, tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed = Governed(run, "openai_agents", Stop, tools=tools, max_output_tokens=max_output_tokens)
     governed.showing((), [*_others(agent), *_leaks(agent.tools, agent.handoffs, governed)])
     model, settings = Metered(governed, agent.model), agent.model_settings
     ours = [
@@ -222,7 +221,7 @@ def _leaks(tools: Iterable[Any], handoffs: Iterable[Any], governed: Governed) ->
     for tool in tools:
         server = getattr(getattr(tool, "_tool_origin", None), "mcp_server_name", None)
         gate = getattr(tool, "on_invoke_tool", None)
-        if getattr(gate, "governed", None) is not governed and server not in governed.allow:
+        if getattr(gate, "governed", None) is not governed and server not in governed.ungoverned:
             yield server or tool.name
     for each in handoffs:
         model = getattr(_target(each), "model", None)

@@ -159,15 +159,15 @@ class Bound(WrapperAgent[Any, Any]):
 
 
 def bind(
-    run: Run, agent: AbstractAgent[Any, Any], *, tools: Collection[str] | None = None, allow: Collection[str] = (),
+    run: Run, agent: AbstractAgent[Any, Any], *, tools: Collection[str] | None = None,
     max_output_tokens: int | None = None,
 ) -> Bound:
     """The agent with a metered model and the gateway's tools (`tools`: only these). Raises ConfigError for output
     functions; for other tools, those of the provider among them, when the model would be offered them. Let one pass by
-    the name that the error gives (`allow`), or do without."""
+    the name that the error gives, in the config."""
     if isinstance(agent, Bound):
         raise ConfigError(f"agent {agent.name!r} is bound already; bind the one that it was made from")
-    governed = Governed(run, "pydantic_ai", tools=tools, allow=allow, max_output_tokens=max_output_tokens)
+    governed = Governed(run, "pydantic_ai", tools=tools, max_output_tokens=max_output_tokens)
     governed.showing((), functions_of(agent.output_type))
     return Bound(agent, governed)
 
@@ -200,7 +200,7 @@ async def drive(
         result: Any = running.result
         if not isinstance(result.output, DeferredToolRequests):
             return Ended(result.output)
-        bound.governed.asking({each.tool_name for each in result.output.approvals} & bound.governed.allow)
+        bound.governed.asking({each.tool_name for each in result.output.approvals} & bound.governed.ungoverned)
         return Ended(saved=bound.governed.saving(save, _state(result.all_messages())))
 
     return await driven(bound.governed, go())
@@ -224,7 +224,7 @@ def _once_more(history: Sequence[ModelMessage], governed: Governed) -> DeferredT
     last = next(message for message in reversed(history) if isinstance(message, ModelResponse))
     owed = [call for call in last.tool_calls if call.tool_call_id not in answered]
     no = ToolDenied("NOT DONE: the run was taken up again, and it is not known whether this was done before.")
-    said: Any = {call.tool_call_id: no if call.tool_name in governed.allow else True for call in owed}
+    said: Any = {call.tool_call_id: no if call.tool_name in governed.ungoverned else True for call in owed}
     return DeferredToolResults(approvals=said) if owed else None
 
 

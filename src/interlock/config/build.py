@@ -85,6 +85,7 @@ def _built(source: Source, base: Path, path: Path | None) -> Config:
         architecture=values.Architecture(
             tool_gateway=file.architecture.tool_gateway, runtime=file.architecture.runtime,
             canary=values.Canary(**dict(canary)) if (canary := file.architecture.canary) else None,
+            ungoverned=file.architecture.ungoverned,
         ),
         ledger=file.ledger.url,
         synchronous=file.ledger.synchronous,

@@ -68,6 +68,7 @@ class Architecture(Section):
     tool_gateway: Literal["owned"] = "owned"
     runtime: ARuntime = "managed_or_custom"
     canary: CanaryEntry | None = None
+    ungoverned: SomeTexts = ()
 
     @model_validator(mode="after")
     def _two_runtimes(self) -> Architecture:

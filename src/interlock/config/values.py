@@ -163,11 +163,12 @@ class Canary(Struct, frozen=True):
 
 
 class Architecture(Struct, frozen=True):
-    """Who owns what. Said for people and for your own program; no decision depends on it."""
+    """Who owns what. Said for people, for your own program and for the adapters; no decision depends on it."""
 
     tool_gateway: str = "owned"
     runtime: str = "managed_or_custom"
     canary: Canary | None = None
+    ungoverned: tuple[str, ...] = ()  #: what agents may have that goes around the gateway, by the names of the adapters
 
     def chosen(self, key: str) -> str:
         """The runtime for a run. The same `key` (a run's id, a customer's) has the same, and a larger share of the

@@ -47,6 +47,11 @@ def gateway_owned(seen: Seen) -> Iterator[Found]:
         )
     else:
         yield Found("no tool may run at a model's provider")
+    if seen.config.ungoverned:
+        yield Found(
+            f"what agents may have beside it: {_some(seen.config.ungoverned)}", State.WARN,
+            "take it out of architecture: ungoverned:, or know that nothing here governs it",
+        )
     if seen.config.client_tools:
         yield Found(f"performed by agents in their own processes, on their word: {_some(seen.config.client_tools)}")
     yield Found("a tool that is called around the gateway cannot be seen from here")

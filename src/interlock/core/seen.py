@@ -43,6 +43,7 @@ class Configured(Struct, frozen=True, kw_only=True):
     grants: int  #: rules that allow something
     grants_everything: tuple[str, ...]  #: those that allow every tool, in words
     provider_tools: tuple[str, ...]  #: that may run at a model's provider, past the gateway
+    ungoverned: tuple[str, ...]  #: what adapters let pass around the gateway
     client_tools: tuple[str, ...]  #: that agents perform in their own processes
     limits: Limited
     writing: tuple[Writing, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -18,24 +19,46 @@ LOOK = Call("desk.look", {"at": 1}, "c1")
 
 
 @pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with interlock.open(CONFIG) as opened:
+def open_gateway() -> Iterator[Callable[..., Gateway]]:
+    """Opens a gateway: `open_gateway(architecture={…})`."""
+    with ExitStack() as opened:
 
-        @opened.tool("desk.look", effect="read")
-        async def look(at: int) -> str:
-            """Look at something."""
-            return f"seen {at}"
+        def open_(**more: Any) -> Gateway:
+            gateway = opened.enter_context(interlock.open({**CONFIG, **more}))
 
-        @opened.tool("desk.note", effect="write")
-        async def note(text: str) -> str:
-            return f"noted {text}"
+            @gateway.tool("desk.look", effect="read")
+            async def look(at: int) -> str:
+                """Look at something."""
+                return f"seen {at}"
 
-        yield opened
+            @gateway.tool("desk.note", effect="write")
+            async def note(text: str) -> str:
+                return f"noted {text}"
+
+            return gateway
+
+        yield open_
+
+
+@pytest.fixture
+def gateway(open_gateway: Callable[..., Gateway]) -> Gateway:
+    return open_gateway()
 
 
 @pytest.fixture
 def run(gateway: Gateway) -> Run:
     return gateway.run(agent="bot", tenant="acme", env="test")
+
+
+@pytest.fixture
+def let_pass(open_gateway: Callable[..., Gateway]) -> Callable[..., Run]:
+    """A run on a gateway whose config lets these pass around it."""
+
+    def letting(*names: str) -> Run:
+        gateway = open_gateway(architecture={"ungoverned": [*names]})
+        return gateway.run(agent="bot", tenant="acme", env="test")
+
+    return letting
 
 
 @pytest.fixture

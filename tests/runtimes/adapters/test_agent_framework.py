@@ -75,14 +75,15 @@ def test_what_is_no_agent_of_the_framework_and_what_is_bound_is_refused(gateway:
         asyncio.run(drive(run, bind(other, agent_of(says("done"), name="a")), "go"))
 
 
-def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("careful")
     @tool(approval_mode="always_require")
     def careful() -> str:
         raise AssertionError("nobody has approved")
 
     agent = agent_of(says([Call("careful", {}, "c1")]), tools=[careful])
     with pytest.raises(ConfigError, match="careful was let pass, and waits for an approval of agent_framework"):
-        asyncio.run(drive(run, bind(run, agent, allow=["careful"]), "go"))
+        asyncio.run(drive(run, bind(run, agent), "go"))
 
 
 @pytest.mark.filterwarnings("ignore:An actionable function_call had an empty call_id")
@@ -98,9 +99,10 @@ def test_calls_that_share_an_id_or_have_none_are_made_with_their_own_arguments(
     assert sorted(args) == ['{"text":"a"}', '{"text":"b"}'][: told["done"]]
 
 
-def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
+def test_what_is_let_pass_by_name_runs_beside_the_gateway(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("rogue")
     agent = agent_of(says([Call("rogue", {"text": "x"}, "r1"), LOOK], "done"), tools=[rogue])
-    result = asyncio.run(drive(run, bind(run, agent, allow=["rogue"]), "go"))
+    result = asyncio.run(drive(run, bind(run, agent), "go"))
     assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
 
 

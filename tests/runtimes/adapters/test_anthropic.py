@@ -48,10 +48,12 @@ def agent(**settings: Any) -> Agent:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, settings: dict[str, Any], leak: str) -> None:
+def test_what_would_go_around_the_gateway_is_refused_by_name(
+    run: Run, let_pass: Callable[..., Run], settings: dict[str, Any], leak: str
+) -> None:
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         bind(run, agent(**settings))
-    assert bind(run, agent(**settings), allow=[leak]).governed.run is run
+    assert bind(let_pass(leak), agent(**settings)).governed.ungoverned == {leak}
 
 
 def test_tools_that_are_added_on_the_way_are_refused_as_well(run: Run, says: Says) -> None:
@@ -78,11 +80,12 @@ def test_two_drives_of_one_agent_at_once_are_kept_apart(run: Run, says: Says) ->
     assert run.report().calls == {"done": 2}
 
 
-def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
+def test_what_is_let_pass_by_name_runs_beside_the_gateway(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("rogue")
     told: dict[str, str] = {}
     script = says([Call("rogue", {"text": "x"}, "r1"), Call("rogue", {"text": "broken"}, "r2"), LOOK], "done")
     script = Script(say=script.say, hear=told.update, model="m", max_output_tokens=100)
-    result = asyncio.run(drive(run, bind(run, speaking(agent(tools=[rogue]), script), allow=["rogue"]), "go"))
+    result = asyncio.run(drive(run, bind(run, speaking(agent(tools=[rogue]), script)), "go"))
     assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
     assert told == {"r1": "x", "r2": "OSError('the line went dead')", "c1": "seen 1"}
 

@@ -52,10 +52,12 @@ def agent(**options: Any) -> Agent:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, options: dict[str, Any], leak: str) -> None:
+def test_what_would_go_around_the_gateway_is_refused_by_name(
+    run: Run, let_pass: Callable[..., Run], options: dict[str, Any], leak: str
+) -> None:
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         bind(run, agent(**options))
-    assert bind(run, agent(**options), allow=[leak]).governed.run is run
+    assert bind(let_pass(leak), agent(**options)).governed.ungoverned == {leak}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,9 @@ def test_an_agent_is_bound_to_one_run(gateway: Gateway, run: Run) -> None:
         asyncio.run(drive(run, bind(other, agent()), "go"))
 
 
-def test_a_tool_of_the_program_that_is_let_pass_runs_beside_the_gateway(run: Run, says: Says, tmp_path: Path) -> None:
+def test_a_tool_of_the_program_that_is_let_pass_runs_beside_the_gateway(
+    run: Run, let_pass: Callable[..., Run], says: Says, tmp_path: Path
+) -> None:
     (tmp_path / "note.txt").write_text("the word is plum")
     told: dict[str, str] = {}
     said = says([Call("Read", {"file_path": str(tmp_path / "note.txt")}, "r1"), LOOK], "done")
@@ -86,7 +90,8 @@ def test_a_tool_of_the_program_that_is_let_pass_runs_beside_the_gateway(run: Run
     reading = agent(tools=["Read"], allowed_tools=["Read"], cwd=tmp_path)
     with pytest.raises(ConfigError, match="around the gateway: Read;"):
         bind(run, reading)
-    result = asyncio.run(drive(run, bind(run, speaking(reading, script), allow=["Read"]), "go"))
+    run = let_pass("Read")
+    result = asyncio.run(drive(run, bind(run, speaking(reading, script)), "go"))
     assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
     assert "plum" in told["r1"]
     assert told["c1"] == "seen 1"

@@ -51,12 +51,12 @@ class Foreign(BaseAgent):
 )
 @pytest.mark.filterwarnings("ignore:SequentialAgent is deprecated")
 def test_what_would_go_around_the_gateway_is_refused_by_name(
-    run: Run, agent: Callable[[], BaseAgent], leak: str
+    run: Run, let_pass: Callable[..., Run], agent: Callable[[], BaseAgent], leak: str
 ) -> None:
     made = agent()
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         bind(run, made)
-    bind(run, made, allow=[leak])
+    bind(let_pass(leak), made)
 
 
 def test_what_a_plugin_adds_is_refused_when_the_model_would_be_offered_it(run: Run, says: Says) -> None:
@@ -78,14 +78,15 @@ def test_agents_are_bound_all_of_them_or_none(run: Run, says: Says) -> None:
     assert run.report().steps.used == 0
 
 
-def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("careful")
     def careful() -> str:
         raise AssertionError("nobody has approved")
 
     service = InMemorySessionService()
     agent = LlmAgent(name="a", tools=[FunctionTool(careful, require_confirmation=True)])
     for script in (says([Call("careful", {}, "c1")]), says("done")):
-        bound = bind(run, speaking(agent, script), allow=["careful"])
+        bound = bind(run, speaking(agent, script))
         with pytest.raises(ConfigError, match="careful was let pass, and waits for an approval of google_adk"):
             asyncio.run(drive(run, bound, "go", session_service=service))
 
@@ -138,10 +139,11 @@ def test_runs_of_two_tenants_under_one_id_have_two_sessions(gateway: Gateway, sa
     assert [part.text for event in session.events for part in event.content.parts] == ["go", "of globex"]
 
 
-def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
+def test_what_is_let_pass_by_name_runs_beside_the_gateway(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("rogue")
     script = says([Call("rogue", {"text": "x"}, "r1"), LOOK], "done")
     agent = speaking(LlmAgent(name="a", tools=[rogue]), script)
-    result = asyncio.run(drive(run, bind(run, agent, allow=["rogue"]), "go"))
+    result = asyncio.run(drive(run, bind(run, agent), "go"))
     assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
 
 

@@ -96,7 +96,11 @@ def test_a_graph_that_is_made_already_cannot_be_bound(gateway: Gateway, run: Run
 
 
 @pytest.mark.parametrize("saver", [None, InMemorySaver()], ids=["", "a checkpointer of one's own"])
-def test_a_question_that_is_not_the_gateways_is_not_answered(run: Run, says: Says, saver: Any) -> None:
+def test_a_question_that_is_not_the_gateways_is_not_answered(
+    let_pass: Callable[..., Run], says: Says, saver: Any
+) -> None:
+    run = let_pass("careful")
+
     @tool
     def careful() -> str:
         """Asks first."""
@@ -106,7 +110,7 @@ def test_a_question_that_is_not_the_gateways_is_not_answered(run: Run, says: Say
     agent = partial(create_agent, tools=[careful], checkpointer=saver)
     for script in (says([Call("careful", {}, "c1")]), says("done"))[: 1 + bool(saver)]:
         with pytest.raises(ConfigError, match=r"interrupt 'sure\?' was let pass, and waits for an approval"):
-            asyncio.run(drive(run, bind(run, speaking(agent, script), allow=["careful"]), "go"))
+            asyncio.run(drive(run, bind(run, speaking(agent, script)), "go"))
 
 
 def test_what_save_raises_comes_out_whatever_tries_again(run: Run, says: Says) -> None:
@@ -158,9 +162,10 @@ def test_what_is_no_json_is_refused_in_another_process_too(gateway: Gateway, say
     assert (result.output, result.report.denials, result.report.calls) == ("done", 1, {})
 
 
-def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
+def test_what_is_let_pass_by_name_runs_beside_the_gateway(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("rogue")
     agent = speaking(partial(create_agent, tools=[rogue]), says([Call("rogue", {"text": "x"}, "r1"), LOOK], "done"))
-    result = asyncio.run(drive(run, bind(run, agent, allow=["rogue"]), "go"))
+    result = asyncio.run(drive(run, bind(run, agent), "go"))
     assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
 
 

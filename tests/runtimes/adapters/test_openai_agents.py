@@ -75,10 +75,12 @@ def hosted(kind: str) -> Any:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, agent: Agent[Any], leak: str) -> None:
+def test_what_would_go_around_the_gateway_is_refused_by_name(
+    run: Run, let_pass: Callable[..., Run], agent: Agent[Any], leak: str
+) -> None:
     with pytest.raises(ConfigError, match=f"around the gateway: {leak};"):
         bind(run, agent)
-    bound = bind(run, agent, allow=[leak])
+    bound = bind(let_pass(leak), agent)
     assert {"desk_look", "desk_note"} <= {tool.name for tool in bound.tools}
 
 
@@ -107,12 +109,14 @@ files.run()
 
 
 def test_a_server_that_is_let_pass_brings_its_tools_and_one_that_came_later_does_not(
-    run: Run, says: Says, tmp_path: Path
+    run: Run, let_pass: Callable[..., Run], says: Says, tmp_path: Path
 ) -> None:
     (tmp_path / "files.py").write_text(FILES)
     told: dict[str, str] = {}
     said = says([Call("ls", {"path": "x"}, "l1"), LOOK], "done")
     script = Script(say=said.say, hear=told.update, model="m", max_output_tokens=100)
+
+    passing = let_pass("files")
 
     async def go() -> Result:
         command: Any = {"command": sys.executable, "args": [str(tmp_path / "files.py")]}
@@ -122,7 +126,7 @@ def test_a_server_that_is_let_pass_brings_its_tools_and_one_that_came_later_does
             with pytest.raises(ConfigError, match="around the gateway: files;"):
                 await drive(run, late, "go")
             agent = speaking(Agent(name="a", mcp_servers=[server]), script)
-            return await drive(run, bind(run, agent, allow=["files"]), "go")
+            return await drive(passing, bind(passing, agent), "go")
 
     result = asyncio.run(go())
     assert result.report is not None, result.error
@@ -149,10 +153,11 @@ def test_a_limit_beside_the_ledger_is_refused(run: Run, says: Says) -> None:
         asyncio.run(drive(run, speaking(None, says("done")), "go", max_turns=3))
 
 
-def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("rogue_when_asked")
     made = speaking(Agent(name="a", tools=[function_tool(rogue_when_asked, needs_approval=True)]), says(ROGUE))
     with pytest.raises(ConfigError, match="rogue_when_asked was let pass, and waits for an approval of openai_agents"):
-        asyncio.run(drive(run, bind(run, made, allow=["rogue_when_asked"]), "go"))
+        asyncio.run(drive(run, bind(run, made), "go"))
 
 
 def test_an_agent_that_is_handed_over_to_is_bound_to_the_same_run(gateway: Gateway, run: Run, says: Says) -> None:

@@ -59,16 +59,17 @@ def test_an_agent_is_bound_once(gateway: Gateway, run: Run) -> None:
         asyncio.run(drive(run, bind(other, Agent(TestModel())), "go"))
 
 
-def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(run: Run, says: Says) -> None:
+def test_an_approval_of_a_tool_that_was_let_pass_is_not_given(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("careful")
     def careful() -> str:
         raise AssertionError("nobody has approved")
 
     kept: list[str] = []
     agent = Agent(tools=[Tool(careful, requires_approval=True)])
-    bound = bind(run, speaking(agent, says([Call("careful", {}, "r1"), LOOK])), allow=["careful"])
+    bound = bind(run, speaking(agent, says([Call("careful", {}, "r1"), LOOK])))
     with pytest.raises(ConfigError, match="careful was let pass, and waits for an approval of pydantic_ai"):
         asyncio.run(drive(run, bound, "go", save=kept.append))
-    again = bind(run, speaking(agent, says("done")), allow=["careful"])
+    again = bind(run, speaking(agent, says("done")))
     result = asyncio.run(drive(run, again, saved=kept[0]))
     assert (result.output, result.report.tool_calls.used, result.error) == ("done", 1, None)
 
@@ -81,10 +82,11 @@ def test_what_nobody_has_said_anything_in_is_nothing_to_go_on_from(run: Run, say
             asyncio.run(drive(run, speaking(None, says()), saved=json.dumps({**json.loads(kept[0]), "state": state})))
 
 
-def test_what_is_let_pass_by_name_runs_beside_the_gateway(run: Run, says: Says) -> None:
+def test_what_is_let_pass_by_name_runs_beside_the_gateway(let_pass: Callable[..., Run], says: Says) -> None:
+    run = let_pass("rogue")
     agent = Agent(tools=[rogue])
     script = says([Call("rogue", {"text": "x"}, "r1"), LOOK], "done")
-    result = asyncio.run(drive(run, bind(run, speaking(agent, script), allow=["rogue"]), "go"))
+    result = asyncio.run(drive(run, bind(run, speaking(agent, script)), "go"))
     assert (result.output, result.report.tool_calls.used, result.report.denials) == ("done", 1, 0)
 
 
