@@ -1,13 +1,13 @@
 """`adapters`: what an adapter adds to a tool call and to a model turn, beyond the runtime and the gateway themselves.
 
-Three sides take turns, block by block: the runtime alone with a tool of its own; the gateway alone, asked for the same
-steps and calls without any runtime; and both, with the adapter between them. The model is the same script on each. What
-the third takes longer than the other two together is what the adapter adds. A fourth, the runtime with hooks that do
-nothing in the places where the adapter has its own, tells how much of that the runtime charges for being hooked into.
+Two sides take turns: the runtime with the adapter, and the runtime without one, whose own model and own tool ask the
+gateway for the same steps and calls by hand. The model is the same script on both. What the first takes longer is what
+the adapter adds. Two more sides tell what is in that: the runtime alone, and the runtime by hand with hooks that do
+nothing in the places where the adapter has its own.
 
-Three shapes of runs, more turns and more calls a turn, are three equations: out of them come the cost of a call, of a
-turn, and of a drive. Times are of the CPU and the ledger is in memory, because a small difference of large times would
-drown in a disk's. Runs in .venv-runtimes (`make runtimes`).
+A model turn comes with a call at least, so a turn with one call is measured, and each further call of a turn. Times are
+of the CPU and the ledger is in memory, because a small difference of large times would drown in a disk's. Runs in
+.venv-runtimes (`make runtimes`).
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from statistics import median
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 import interlock
-from benchmarks.bare_runtimes import BARE, NEVER, TOOL, Bare, Go
+from benchmarks.bare_runtimes import BARE, NEVER, Bare, Go
 from benchmarks.figures import CannotRun, Figure, Size, figure, require
 from benchmarks.load import Governed, arguments, config
 from interlock.core.turn import Call, Turn
 from interlock.driving import Script
 
-MODEL, USAGE = "gpt-5-mini", interlock.Usage(input_tokens=900, output_tokens=120)
-MOST = 500
-
-Shape = tuple[int, int]  #: turns of a run, before the one that ends it, and calls of each
+ONE, FOUR = 1, 4  #: calls of a turn
+PER_TURN, PER_CALL = 100.0, 150.0  #: µs that an adapter may add
+MODEL, USAGE, MOST = "gpt-5-mini", interlock.Usage(input_tokens=900, output_tokens=120), 500
 
 
 def adapters(size: Size) -> Iterator[Figure]:
@@ -40,98 +42,125 @@ def adapters(size: Size) -> Iterator[Figure]:
             adapter = importlib.import_module(f"interlock.adapters.{name}")
         except ModuleNotFoundError as error:
             raise CannotRun(f"{error.name} is not installed here: make runtimes") from error
-        yield from asyncio.run(_added(name, adapter, bare, size))
+        yield from asyncio.run(_Bench(adapter, bare, turns=size.of(40, 8)).figures(name, size))
 
 
-async def _added(name: str, adapter: Any, bare: Bare, size: Size) -> list[Figure]:
-    blocks, side, asked = size.of(12, 1), Governed(_config()), 0
-    calls, turns, seen = [], [], Seen()
-    long, wide, short = shapes = shapes_of(size)
-    gc.collect()
-    gc.freeze()  # or what is imported is looked through again before each run
-    for number in range(1 + size.rounds):
-        taken: dict[Shape, list[Block]] = {shape: [] for shape in shapes}
-        for _ in range(blocks if number else 1):
-            for shape, kept in taken.items():
-                kept.append(await _block(side, adapter, bare, shape))
-                asked += 2 * shape[0] * shape[1]
-        if number:  # the first one warms up
-            adds = {shape: median([each.added for each in taken[shape]]) for shape in shapes}
-            hooks = {shape: median([each.hooks for each in taken[shape]]) for shape in shapes}
-            call, turn, drive = solved(adds, long, wide, short)
-            hooked_call, hooked_turn, _ = solved(hooks, long, wide, short)
-            calls.append(call)
-            turns.append(turn)
-            seen.take(hooks_call=hooked_call, hooks_turn=hooked_turn, drive=drive)
-            seen.take(**{key: median([getattr(each, key) for each in taken[long]]) / long[0] for key in Block._fields})
-    side.check(asked)
-    side.close()
-    return [
-        figure(f"{name}: the adapter adds to a tool call", calls, unit="µs", at_most=150.0, seen=seen.of("hooks_call")),
-        figure(
-            f"{name}: the adapter adds to a model turn", turns, unit="µs", at_most=100.0,
-            seen=seen.of("hooks_turn", "alone", "gateway", "both", "drive"),
-        ),
-    ]
-
-
-class Seen:
-    """What lies behind the figures, in µs: the median of the rounds."""
-
-    def __init__(self) -> None:
-        self._rounds: dict[str, list[float]] = {}
-
-    def take(self, **values: float) -> None:
-        """One round."""
-        for key, value in values.items():
-            self._rounds.setdefault(key, []).append(value)
-
-    def of(self, *keys: str) -> dict[str, float]:
-        """Some of them, by what they are called in the table."""
-        return {f"{key}_us": median(self._rounds[key]) for key in keys}
-
-
-def shapes_of(size: Size) -> tuple[Shape, Shape, Shape]:
-    """A long run, one with more calls a turn, and a short one."""
-    turns = size.of(40, 8)
-    return (turns, 1), (turns, 4), (turns // 4, 1)
-
-
-def solved(adds: Mapping[Shape, float], long: Shape, wide: Shape, short: Shape) -> tuple[float, float, float]:
-    """What is added by a call, a turn and a drive: a run has the calls of its shape, one turn more than asks for any,
-    and one drive."""
-    call = (adds[wide] - adds[long]) / (wide[0] * wide[1] - long[0] * long[1])
-    turn = (adds[long] - adds[short]) / (long[0] - short[0]) - call
-    return call, turn, adds[short] - (short[0] + 1) * turn - short[0] * call
-
-
-class Block(NamedTuple):
+class Sides(NamedTuple):
     """µs of one run on each side."""
 
-    alone: float  #: the runtime
-    hooked: float  #: the runtime, with hooks that do nothing
-    gateway: float  #: the gateway
-    both: float
-
-    @property
-    def added(self) -> float:
-        """By the adapter, and by what it hooks into."""
-        return self.both - self.alone - self.gateway
-
-    @property
-    def hooks(self) -> float:
-        """By what it hooks into."""
-        return self.hooked - self.alone
+    alone: float  #: the runtime, without the gateway
+    by_hand: float
+    hooked: float  #: by hand, with hooks that do nothing
+    adapter: float
 
 
-async def _block(side: Governed, adapter: Any, bare: Bare, shape: Shape) -> Block:
-    alone = await _timed(bare(adapter, _script(*shape), hooked=False))
-    hooked = await _timed(bare(adapter, _script(*shape), hooked=True))
-    gateway = await _timed(_gateway(side.run(), _script(*shape), sync=adapter.__name__.endswith(".plain")))
-    run = side.run()
-    both = await _timed(_driven(adapter, run, _script(*shape)))
-    require(run.stop_reason == "completed", f"a run of the load ended as {run.stop_reason}")
-    return Block(alone, hooked, gateway, both)
+class _Bench:
+    """One runtime."""
+
+    def __init__(self, adapter: Any, bare: Bare, *, turns: int) -> None:
+        self._adapter, self._bare, self._turns = adapter, bare, turns
+        self._sync = not hasattr(adapter, "bind")  # a loop without an event loop, and its tools
+        self._tool = "ticket.create" if self._sync else "ticket.acreate"
+        settings = config("memory:")
+        self._load = Governed({**settings, "budgets": {**settings["budgets"], "max_steps": NEVER}})
+
+    async def figures(self, name: str, size: Size) -> list[Figure]:
+        """Measure it."""
+        asked, turns, calls, charges, spent = 0, [], [], [], []
+        gc.collect()
+        gc.freeze()  # or what is imported is looked through again before each run
+        for number in range(1 + size.rounds):
+            runs: dict[int, list[Sides]] = {ONE: [], FOUR: []}
+            for _ in range(size.of(6, 1) if number else 1):
+                for width, taken in runs.items():
+                    taken.append(await self._sides(width))
+                    asked += 3 * self._turns * width
+            if number:  # the first one warms up
+                one, four = (median([each.adapter - each.by_hand for each in runs[width]]) for width in (ONE, FOUR))
+                turns.append(one / self._turns)
+                calls.append((four - one) / (self._turns * (FOUR - ONE)))
+                charges.append(median([each.hooked - each.by_hand for each in runs[ONE]]) / self._turns)
+                spent.append([median(each) / self._turns for each in zip(*runs[ONE], strict=True)])
+        self._load.check(asked)
+        self._load.close()
+        seen = dict(zip((f"{side}_us" for side in Sides._fields), map(median, zip(*spent, strict=True)), strict=True))
+        return [
+            figure(
+                f"{name}: the adapter adds to a model turn with one call", turns, unit="µs",
+                at_most=PER_TURN + PER_CALL, seen={"empty_hooks_us": median(charges), **seen},
+            ),
+            figure(f"{name}: to each further call of a turn", calls, unit="µs", at_most=PER_CALL),
+        ]
+
+    async def _sides(self, width: int) -> Sides:
+        alone = await _timed(self._bare(self._adapter, self._script(width), _ticket_of(_nothing), hooked=False))
+        by_hand = await _timed(self._by_hand(width, hooked=False))
+        hooked = await _timed(self._by_hand(width, hooked=True))
+        return Sides(alone, by_hand, hooked, await self._governed(width))
+
+    async def _governed(self, width: int) -> float:
+        """The runtime with the adapter. Bound beforehand: that is once a run."""
+        run, agent = self._load.run(), self._adapter.speaking(None, self._script(width))
+        bound = agent if self._sync else self._adapter.bind(run, agent)
+
+        async def go() -> None:
+            driven = self._adapter.drive(run, bound, "go")
+            result = driven if self._sync else await driven
+            require(result.stop_reason == "completed", f"a run of the load ended as {result.stop_reason}")
+
+        return await _timed(go)
+
+    def _by_hand(self, width: int, *, hooked: bool) -> Go:
+        """The runtime without an adapter, whose own model and own tool ask the gateway."""
+        run, script, numbers = self._load.run(), self._script(width), itertools.count()
+
+        def say() -> Turn:
+            step = run.begin_step(MODEL, max_output_tokens=MOST)
+            turn = script.say()
+            run.end_step(step, turn=turn)
+            return turn
+
+        async def ask(args: dict[str, Any]) -> str:
+            how: Any = {"tool": self._tool, "args": args, "call_id": f"c{next(numbers)}"}
+            outcome = run.call(**how) if self._sync else await run.acall(**how)
+            require(outcome.kind == "done", f"a call of the load was {outcome.kind}: {outcome.text}")
+            return outcome.text
+
+        alone = self._bare(self._adapter, structs.replace(script, say=say), _ticket_of(ask), hooked=hooked)
+
+        async def go() -> None:
+            await alone()
+            run.finish()
+            run.report()
+
+        return go
+
+    def _script(self, width: int) -> Script:
+        """A model that asks for so many calls a turn, and ends."""
+
+        def said() -> Iterator[Turn]:
+            for number in range(0, self._turns * width, width):
+                wishes = [Call(self._tool, arguments(each), f"c{each}") for each in range(number, number + width)]
+                yield Turn(None, tuple(wishes), usage=USAGE, model=MODEL)
+            yield Turn("All are open.", usage=USAGE, model=MODEL)
+
+        lines = said()
+        return Script(say=lambda: next(lines), model=MODEL, max_output_tokens=MOST)
+
+
+def _ticket_of(ask: Any) -> Any:
+    """The tool, as a runtime's own."""
+
+    async def create(title: str, body: str, priority: int) -> Any:
+        """Open a ticket."""
+        return await ask({"title": title, "body": body, "priority": priority})
+
+    create.__name__ = create.__qualname__ = "ticket_acreate"
+    return create
+
+
+async def _nothing(_args: dict[str, Any]) -> str:
+    return '{"ticket": 1, "state": "open"}'
 
 
 async def _timed(go: Go) -> float:
@@ -139,56 +168,3 @@ async def _timed(go: Go) -> float:
     began = time.process_time()
     await go()
     return 1e6 * (time.process_time() - began)
-
-
-def _driven(adapter: Any, run: interlock.Run, script: Script) -> Go:
-    """The runtime with the adapter. Bound beforehand: that is once a run."""
-    agent = adapter.speaking(None, script)
-    if not hasattr(adapter, "bind"):
-
-        async def go() -> object:
-            return adapter.drive(run, agent, "go")
-
-        return go
-    bound = adapter.bind(run, agent)
-    return lambda: adapter.drive(run, bound, "go")
-
-
-def _gateway(run: interlock.Run, script: Script, *, sync: bool) -> Go:
-    """What the gateway is asked in such a run, without any runtime."""
-
-    async def go() -> object:
-        while True:
-            step = run.begin_step(MODEL, max_output_tokens=MOST)
-            turn = script.say()
-            run.end_step(step, turn=turn)
-            if not turn.calls:
-                break
-            if sync:
-                answers = [run.call(TOOL, call.args, call_id=call.id) for call in turn.calls]
-            else:
-                answers = await asyncio.gather(*(run.acall(TOOL, each.args, call_id=each.id) for each in turn.calls))
-            for each in answers:
-                require(each.kind == "done", f"a call of the load was {each.kind}: {each.text}")
-        run.finish()
-        return run.report()
-
-    return go
-
-
-def _script(turns: int, width: int) -> Script:
-    """A model that asks for so many calls a turn, and ends."""
-
-    def said() -> Iterator[Turn]:
-        for number in range(0, turns * width, width):
-            wishes = [Call(TOOL, arguments(each), f"c{each}") for each in range(number, number + width)]
-            yield Turn(None, tuple(wishes), usage=USAGE, model=MODEL)
-        yield Turn("All are open.", usage=USAGE, model=MODEL)
-
-    lines = said()
-    return Script(say=lambda: next(lines), model=MODEL, max_output_tokens=MOST)
-
-
-def _config() -> dict[str, Any]:
-    settings = config("memory:")
-    return {**settings, "budgets": {**settings["budgets"], "max_steps": NEVER}}

@@ -1,4 +1,4 @@
-"""Each agent runtime alone, with a tool of its own that does next to nothing, and a model that follows a script.
+"""Each agent runtime with a tool of its own, and a model that follows a script: without an adapter.
 
 With `hooked`, it has hooks that do nothing in the places where our adapter has its own: what they cost is what the
 runtime charges whoever governs it.
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from interlock.driving import Script
 
 NEVER = 1_000_000  #: of any limit
-TOOL = "ticket.acreate"
 
 Go = Callable[[], Awaitable[object]]
 
@@ -20,29 +19,24 @@ Go = Callable[[], Awaitable[object]]
 class Bare(Protocol):
     """Sets a runtime up for one run, which is then awaited."""
 
-    def __call__(self, adapter: Any, script: Script, *, hooked: bool) -> Go:
-        """`adapter` gives the scripted model."""
+    def __call__(self, adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:
+        """`adapter` gives the scripted model; `create`: the tool, an async function."""
         ...
 
 
-async def ticket_acreate(title: str, body: str, priority: int) -> str:  # noqa: ARG001
-    """Open a ticket."""
-    return '{"ticket": 1, "state": "open"}'
-
-
-def _openai_agents(adapter: Any, script: Script, *, hooked: bool) -> Go:
+def _openai_agents(adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:
     from agents import Agent, Runner, function_tool, set_tracing_disabled
 
     async def never(*_asked: Any) -> bool:
         return False
 
     set_tracing_disabled(True)
-    tool = function_tool(ticket_acreate, needs_approval=never if hooked else False)
+    tool = function_tool(create, needs_approval=never if hooked else False)
     agent = adapter.speaking(Agent(name="agent", tools=[tool]), script)
     return lambda: Runner.run(agent, "go", max_turns=None)
 
 
-def _langchain(adapter: Any, script: Script, *, hooked: bool) -> Go:
+def _langchain(adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:
     from langchain.agents import create_agent
     from langchain.agents.middleware import AgentMiddleware
     from langgraph.checkpoint.memory import InMemorySaver
@@ -56,13 +50,13 @@ def _langchain(adapter: Any, script: Script, *, hooked: bool) -> Go:
 
     # with a checkpointer, as whoever asks a person in LangChain needs one
     graph = adapter.speaking(create_agent, script)(
-        tools=[ticket_acreate], middleware=[Passing()] if hooked else [], checkpointer=InMemorySaver()
+        tools=[create], middleware=[Passing()] if hooked else [], checkpointer=InMemorySaver()
     )
     how: Any = {"recursion_limit": NEVER, "configurable": {"thread_id": "t"}}
     return lambda: graph.ainvoke({"messages": [("user", "go")]}, how)
 
 
-def _pydantic_ai(adapter: Any, script: Script, *, hooked: bool) -> Go:
+def _pydantic_ai(adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:
     from pydantic_ai import Agent, UsageLimits
     from pydantic_ai.capabilities import AbstractCapability
     from pydantic_ai.models.wrapper import WrapperModel
@@ -77,11 +71,11 @@ def _pydantic_ai(adapter: Any, script: Script, *, hooked: bool) -> Go:
         async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:  # noqa: ARG002
             return await handler(args)
 
-    agent = adapter.speaking(Agent(tools=[ticket_acreate], capabilities=[Passing()] if hooked else []), script)
+    agent = adapter.speaking(Agent(tools=[create], capabilities=[Passing()] if hooked else []), script)
     return lambda: agent.run("go", usage_limits=UsageLimits(request_limit=None))
 
 
-def _agent_framework(adapter: Any, script: Script, *, hooked: bool) -> Go:
+def _agent_framework(adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:
     from agent_framework import Agent, ChatMiddleware, FunctionMiddleware, tool
 
     from interlock.codecs.agent_framework import Scripted
@@ -95,7 +89,7 @@ def _agent_framework(adapter: Any, script: Script, *, hooked: bool) -> Go:
             await call_next()
 
     middleware = [Chat(), Function()] if hooked else []
-    agent = Agent(client=Scripted(script), tools=[tool(ticket_acreate)], middleware=middleware)
+    agent = Agent(client=Scripted(script), tools=[tool(create)], middleware=middleware)
     agent = adapter.speaking(agent, script)
     agent.client.function_invocation_configuration = {
         **agent.client.function_invocation_configuration, **adapter.LIMITS
@@ -103,7 +97,7 @@ def _agent_framework(adapter: Any, script: Script, *, hooked: bool) -> Go:
     return lambda: agent.run("go")
 
 
-def _google_adk(adapter: Any, script: Script, *, hooked: bool) -> Go:
+def _google_adk(adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:
     from google.adk.agents import LlmAgent, RunConfig
     from google.adk.apps import App
     from google.adk.runners import Runner
@@ -113,7 +107,7 @@ def _google_adk(adapter: Any, script: Script, *, hooked: bool) -> Go:
     async def passing(tool: Any, args: Any, tool_context: Any) -> None:  # noqa: ARG001
         return None
 
-    agent = LlmAgent(name="agent", tools=[ticket_acreate], before_tool_callback=passing if hooked else None)
+    agent = LlmAgent(name="agent", tools=[create], before_tool_callback=passing if hooked else None)
     agent = adapter.speaking(agent, script)
     sessions = InMemorySessionService()
 
@@ -128,7 +122,7 @@ def _google_adk(adapter: Any, script: Script, *, hooked: bool) -> Go:
     return go
 
 
-def _anthropic(adapter: Any, script: Script, *, hooked: bool) -> Go:
+def _anthropic(adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:
     from anthropic import beta_async_tool
 
     async def passing(request: Any, call_next: Any) -> Any:
@@ -136,7 +130,7 @@ def _anthropic(adapter: Any, script: Script, *, hooked: bool) -> Go:
 
     agent = adapter.speaking(None, script)
     client = agent.client.copy(middleware=[passing] if hooked else [])
-    tools: Any = [beta_async_tool(ticket_acreate)]
+    tools: Any = [beta_async_tool(create)]
 
     async def go() -> None:
         messages: Any = [{"role": "user", "content": "go"}]
@@ -145,7 +139,7 @@ def _anthropic(adapter: Any, script: Script, *, hooked: bool) -> Go:
     return go
 
 
-def _plain(_adapter: Any, script: Script, *, hooked: bool) -> Go:  # noqa: ARG001  it is a loop
+def _plain(_adapter: Any, script: Script, create: Any, *, hooked: bool) -> Go:  # noqa: ARG001  it is a loop
     async def go() -> None:
         messages: list[Any] = ["go"]
         while True:
@@ -153,7 +147,7 @@ def _plain(_adapter: Any, script: Script, *, hooked: bool) -> Go:  # noqa: ARG00
             messages.append(turn)
             if not turn.calls:
                 return
-            messages += [await ticket_acreate(**call.args) for call in turn.calls]
+            messages += [await create(**call.args) for call in turn.calls]
 
     return go
 

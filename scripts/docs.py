@@ -216,8 +216,8 @@ Architecture.canary
     A second runtime, which has a share of the runs, so that a change is seen on few of them first. See
     [migrate](migrate.md#6-swap-it).
 Architecture.ungoverned
-    What agents may have that goes around the gateway, such as a tool that runs at the model's provider. An adapter refuses
-    each such thing by a name; let it pass by that name. See [agent runtimes](runtimes.md).
+    What agents may have that goes around the gateway, such as a tool that runs at the provider. An adapter refuses each
+    such thing by a name; let it pass by that name. See [agent runtimes](runtimes.md).
 CanaryEntry.runtime
     An adapter, as above.
 CanaryEntry.share

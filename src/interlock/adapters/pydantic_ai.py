@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool, ToolDenied, UsageLimits
+from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied, UsageLimits
 from pydantic_ai.agent import AbstractAgent, WrapperAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ApprovalRequired, ToolFailed
@@ -26,7 +26,8 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.toolsets import FunctionToolset
+from pydantic_ai.toolsets.abstract import AbstractToolset, ToolsetTool
+from pydantic_core import SchemaValidator, core_schema
 
 from interlock.codecs.pydantic_ai import functions_of, made_by, speaking, told, turn_of
 from interlock.core.outcome import Done, Pending
@@ -131,16 +132,33 @@ class Governing(AbstractCapability[Any]):
         return outcome.text
 
 
+class Offered(AbstractToolset[Any]):
+    """The gateway's tools, as the model is shown them. Each is answered before it is called."""
+
+    id = None
+
+    def __init__(self, governed: Governed) -> None:
+        anything = SchemaValidator(core_schema.any_schema())
+        self._tools: dict[str, ToolsetTool[Any]] = {}
+        for said, each in governed.offers.items():
+            shown = ToolDefinition(name=said, parameters_json_schema=each.schema, description=each.description)
+            self._tools[said] = ToolsetTool(toolset=self, tool_def=shown, max_retries=NEVER, args_validator=anything)
+
+    async def get_tools(self, ctx: Any) -> dict[str, ToolsetTool[Any]]:  # noqa: ARG002
+        """See `AbstractToolset`."""
+        return self._tools
+
+    async def call_tool(self, name: str, tool_args: Any, ctx: Any, tool: Any) -> Any:  # noqa: ARG002
+        """Never."""
+        raise AssertionError("a tool of the gateway was called around it")
+
+
 class Bound(WrapperAgent[Any, Any]):
     """An agent in one run of the gateway."""
 
     def __init__(self, wrapped: AbstractAgent[Any, Any], governed: Governed) -> None:
         super().__init__(wrapped)
-        self.governed, self._governing = governed, Governing(governed)
-        tools = [
-            Tool.from_schema(_never, offer.said, offer.description, offer.schema) for offer in governed.offers.values()
-        ]
-        self._toolset: FunctionToolset[Any] = FunctionToolset(tools)
+        self.governed, self._governing, self._toolset = governed, Governing(governed), Offered(governed)
 
     def iter(self, *args: Any, output_type: Any = None, **more: Any) -> Any:
         """See `AbstractAgent`."""
@@ -226,7 +244,3 @@ def _once_more(history: Sequence[ModelMessage], governed: Governed) -> DeferredT
     no = ToolDenied("NOT DONE: the run was taken up again, and it is not known whether this was done before.")
     said: Any = {call.tool_call_id: no if call.tool_name in governed.ungoverned else True for call in owed}
     return DeferredToolResults(approvals=said) if owed else None
-
-
-async def _never(**_args: Any) -> None:
-    raise AssertionError("a tool of the gateway was called around it")
