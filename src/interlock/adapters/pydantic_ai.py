@@ -7,9 +7,9 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied, UsageLimits
@@ -26,7 +26,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.toolsets.abstract import AbstractToolset, ToolsetTool
+from pydantic_ai.toolsets import AbstractToolset, ExternalToolset, ToolsetTool, WrapperToolset
 from pydantic_core import SchemaValidator, core_schema
 
 from interlock.codecs.pydantic_ai import functions_of, made_by, speaking, told, turn_of
@@ -103,6 +103,21 @@ class Metered(WrapperModel):
         ]
 
 
+@dataclass
+class Beside(WrapperToolset[Any]):
+    """A toolset of the agent, and the gateway's tools, each of which is answered before it is called. Not a toolset of
+    its own: Pydantic AI starts a task for each of several, in every turn."""
+
+    ours: Mapping[str, ToolsetTool[Any]]
+
+    async def get_tools(self, ctx: Any) -> dict[str, ToolsetTool[Any]]:
+        """See `AbstractToolset`."""
+        own = await self.wrapped.get_tools(ctx)
+        if both := sorted(own.keys() & self.ours.keys()):
+            raise ConfigError(f"the agent has a tool {both[0]!r}, and so has the gateway: leave its own away")
+        return {**own, **self.ours}
+
+
 class Governing(AbstractCapability[Any]):
     """The capability: the model is metered, and the gateway's tools are answered by the gateway."""
 
@@ -110,6 +125,20 @@ class Governing(AbstractCapability[Any]):
         super().__init__()
         self._governed = governed
         self._strays: dict[str, str] = {}  #: what to say of calls that the agent has no tool for
+        nobody, anything = ExternalToolset[Any]([]), SchemaValidator(core_schema.any_schema())
+        self._ours: dict[str, ToolsetTool[Any]] = {}
+        for said, each in governed.offers.items():
+            shown = ToolDefinition(name=said, parameters_json_schema=each.schema, description=each.description)
+            self._ours[said] = ToolsetTool(toolset=nobody, tool_def=shown, max_retries=NEVER, args_validator=anything)
+
+    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
+        """See `AbstractCapability`. The first of its leaves is the agent's own tools."""
+        places = [self._ours]
+
+        def place(leaf: AbstractToolset[Any]) -> AbstractToolset[Any]:
+            return Beside(leaf, places.pop()) if places else leaf
+
+        return toolset.visit_and_replace(place)
 
     def get_wrapper_model(self, model: Model) -> Model:
         """See `AbstractCapability`."""
@@ -132,33 +161,12 @@ class Governing(AbstractCapability[Any]):
         return outcome.text
 
 
-class Offered(AbstractToolset[Any]):
-    """The gateway's tools, as the model is shown them. Each is answered before it is called."""
-
-    id = None
-
-    def __init__(self, governed: Governed) -> None:
-        anything = SchemaValidator(core_schema.any_schema())
-        self._tools: dict[str, ToolsetTool[Any]] = {}
-        for said, each in governed.offers.items():
-            shown = ToolDefinition(name=said, parameters_json_schema=each.schema, description=each.description)
-            self._tools[said] = ToolsetTool(toolset=self, tool_def=shown, max_retries=NEVER, args_validator=anything)
-
-    async def get_tools(self, ctx: Any) -> dict[str, ToolsetTool[Any]]:  # noqa: ARG002
-        """See `AbstractToolset`."""
-        return self._tools
-
-    async def call_tool(self, name: str, tool_args: Any, ctx: Any, tool: Any) -> Any:  # noqa: ARG002
-        """Never."""
-        raise AssertionError("a tool of the gateway was called around it")
-
-
 class Bound(WrapperAgent[Any, Any]):
     """An agent in one run of the gateway."""
 
     def __init__(self, wrapped: AbstractAgent[Any, Any], governed: Governed) -> None:
         super().__init__(wrapped)
-        self.governed, self._governing, self._toolset = governed, Governing(governed), Offered(governed)
+        self.governed, self._governing = governed, Governing(governed)
 
     def iter(self, *args: Any, output_type: Any = None, **more: Any) -> Any:
         """See `AbstractAgent`."""
@@ -167,7 +175,6 @@ class Bound(WrapperAgent[Any, Any]):
         if not any(each is DeferredToolRequests for each in made_by(wanted)):
             output_type = [wanted, DeferredToolRequests]
         bound: dict[str, Any] = {
-            "toolsets": [*(more.pop("toolsets", None) or ()), self._toolset],
             "capabilities": [*(more.pop("capabilities", None) or ()), self._governing],
             "usage_limits": more.pop("usage_limits", None) or UsageLimits(request_limit=None),
             "retries": more.pop("retries", None) or {"tools": NEVER},

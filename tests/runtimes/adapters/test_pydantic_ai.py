@@ -9,8 +9,17 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from pydantic_ai import Agent, DeferredToolRequests, ModelSettings, PromptedOutput, TextOutput, Tool, ToolOutput
-from pydantic_ai.capabilities import NativeTool
+from pydantic_ai import (
+    Agent,
+    DeferredToolRequests,
+    ModelSettings,
+    PromptedOutput,
+    TextOutput,
+    Tool,
+    ToolDefinition,
+    ToolOutput,
+)
+from pydantic_ai.capabilities import AbstractCapability, NativeTool
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.toolsets import FunctionToolset
@@ -51,6 +60,30 @@ def test_what_would_go_around_the_gateway_is_refused_by_name(run: Run, agent: Ag
 def test_output_functions_of_a_drive_are_refused_as_well(run: Run, says: Says) -> None:
     with pytest.raises(ConfigError, match="around the gateway: output function rogue;"):
         asyncio.run(drive(run, speaking(None, says("done")), "go", output_type=ToolOutput(rogue)))
+
+
+def test_a_tool_of_its_own_by_the_name_of_one_of_the_gateways_is_refused(run: Run) -> None:
+    agent = Agent(TestModel(), tools=[Tool(rogue, name="desk_look")])
+    with pytest.raises(ConfigError, match="the agent has a tool 'desk_look', and so has the gateway"):
+        asyncio.run(drive(run, agent, "go"))
+    assert run.report().steps.used == 0
+
+
+def test_capabilities_of_its_own_see_the_gateways_tools_and_may_hide_them(run: Run) -> None:
+    seen: list[str] = []
+
+    class Hiding(AbstractCapability[Any]):
+        async def prepare_tools(self, ctx: Any, tool_defs: list[ToolDefinition]) -> list[ToolDefinition]:
+            seen.extend(each.name for each in tool_defs)
+            return [each for each in tool_defs if each.name != "desk_note"]
+
+    model = TestModel(call_tools=[])
+    bound = bind(run, Agent(model, toolsets=[FunctionToolset([])], capabilities=[Hiding()]))
+    result = asyncio.run(drive(run, bound, "go"))
+    assert result.status == "completed", result.error
+    assert seen == ["desk_look", "desk_note"]
+    assert model.last_model_request_parameters is not None
+    assert [each.name for each in model.last_model_request_parameters.function_tools] == ["desk_look"]
 
 
 def test_an_agent_is_bound_once(gateway: Gateway, run: Run) -> None:
