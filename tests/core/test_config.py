@@ -266,6 +266,7 @@ def test_a_dict_is_told_of_by_its_place() -> None:
         ({"architecture": {"runtime": "plain", "canary": {"runtime": "custom", "share": 0.1}}}, "custom names none"),
         ({"architecture": {"runtime": "plain", "canary": {"runtime": "plain", "share": 0.1}}}, "runtime already"),
         ({"architecture": {"runtime": "plain", "canary": {"runtime": "langchain", "share": 2}}}, "at most 1"),
+        ({"parity": {"at_least": 1}}, "must be less than 1"),
         ({1: 2}, "a key must be text"),
     ],
 )

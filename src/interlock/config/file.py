@@ -328,7 +328,7 @@ class Parity(Section):
     answer: Count = 0
     steps: Count = 0
     usd: Share = 0.0
-    at_least: Annotated[Share, Field(le=1)] = 0.8
+    at_least: Annotated[Share, Field(lt=1)] = 0.8  #: no number of tries shows that it is all of them
     confidence: Annotated[Share, Field(ge=0.5, le=0.999999)] = 0.95
 
 

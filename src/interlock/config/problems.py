@@ -47,6 +47,8 @@ def _translated(found: Any, model: type[BaseModel]) -> Problem:
         return Problem(place, "must be between 1s and 1h")
     if kind == "less_than_equal":
         return Problem(place, f"must be at most {context['le']}")
+    if kind == "less_than":
+        return Problem(place, f"must be less than {context['lt']}")
     if kind == "string_too_long":
         return Problem(place, f"must have at most {context['max_length']} characters")
     return Problem(place, _WORDS.get(kind, str(found["msg"])))
