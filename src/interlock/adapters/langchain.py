@@ -123,9 +123,7 @@ def bind(
     if isinstance(agent, CompiledStateGraph):
         raise ConfigError("a graph that is made cannot be bound any more; give what makes it: partial(create_agent, …)")
     own = agent.keywords if isinstance(agent, partial) else {}
-    governing = Governing(
-        Governed(run, "langchain", Stop, tools=tools, max_output_tokens=max_output_tokens)
-    )
+    governing = Governing(Governed(run, "langchain", Stop, tools=tools, max_output_tokens=max_output_tokens))
     governing.governed.showing((), map(_name_of, own.get("tools") or ()))
     ours = [
         StructuredTool(
